@@ -1,0 +1,44 @@
+// Devices and what is known of them. A meta device is the twin of a real one: it has the twin's properties
+// and runs the same plans, but allocates addresses only and launches nothing (see memory/meta.cpp).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+namespace fastcnn {
+
+enum class DeviceType : uint8_t { cpu, cuda, meta };
+
+struct Device {
+  DeviceType type = DeviceType::cpu;
+  /// cuda: the card's number. meta: index into the twins table (0 = twin of the CPU at hand).
+  int16_t index = 0;
+  bool operator==(const Device& o) const { return type == o.type && index == o.index; }
+  bool operator!=(const Device& o) const { return !(*this == o); }
+  bool is_meta() const { return type == DeviceType::meta; }
+};
+
+/// Facts that plans may depend on (cpuid facts and settings, never measurements).
+struct DeviceProps {
+  std::string name;
+  DeviceType backend = DeviceType::cpu;  ///< whose algorithm table applies
+  // CPU
+  std::string isa;  ///< "baseline", "avx2", "avx512", "neon"
+  int threads = 1;
+  size_t l1_bytes = 32 << 10, l2_bytes = 1 << 20, l3_bytes = 16 << 20;
+  // CUDA
+  int sm = 0;  ///< compute capability, 80 for 8.0
+  int sm_count = 0;
+  size_t shared_bytes = 0;  ///< per block, opt-in
+  size_t total_bytes = 0;
+};
+
+/// "cpu", "cuda", "cuda:1", "meta", "meta:cuda", "meta:h200" -> Device; anything else is a ValueError
+/// that lists what is available.
+Device parse_device(const std::string& text);
+std::string to_string(Device device);
+/// Current properties; a twin's are those of its device. Cheap: no allocation.
+const DeviceProps& device_props(Device device);
+
+}  // namespace fastcnn

@@ -1,0 +1,15 @@
+// What every ISA provides. A family adds one struct here, one .inl beside this file and one line in all.inl.
+// Included by translation units compiled with wider instruction sets: plain C types only, no std:: templates,
+// no inline functions with code, no static objects (the linker could keep the wide copy for everyone).
+#pragma once
+
+#include "cpu/kernels/gemm.h"
+
+namespace fastcnn::cpu {
+
+struct Kernels {
+  const char* isa;  ///< compiled-in name of the ISA, proof in tests that the forced one ran
+  GemmKernels gemm;
+};
+
+}  // namespace fastcnn::cpu

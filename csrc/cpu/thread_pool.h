@@ -1,0 +1,31 @@
+// The library's own threads. The caller works too; idle workers spin for a few ten microseconds, then sleep.
+// Work is split into tasks by the problem, never by the number of threads, so results have the same bits for
+// any number of them; a task's `slot` (0 .. num_threads()-1) only chooses its scratch memory.
+#pragma once
+
+#include <cstdint>
+
+namespace fastcnn::cpu {
+
+/// FASTCNN_NUM_THREADS, else OMP_NUM_THREADS, else the CPUs in this process's affinity mask.
+int num_threads();
+/// 1 .. 1024; more threads than cores are allowed (and tested).
+void set_num_threads(int n);
+
+using TaskFn = void (*)(void* context, int64_t task, int slot);
+/// Runs fn(context, task, slot) once for each task in [0, count). Returns when all are done. Safe to call from
+/// many threads (one job at a time gets the workers, the others run on their caller alone), from inside a task
+/// (runs inline) and in a forked child (workers are started anew). An exception in a task is rethrown here.
+void parallel_tasks(int64_t count, TaskFn fn, void* context);
+
+template <class F>
+void parallel_for(int64_t count, F&& f) {
+  parallel_tasks(
+      count, [](void* context, int64_t task, int slot) { (*static_cast<F*>(context))(task, slot); }, &f);
+}
+
+/// Called between tasks by the thread that called parallel_tasks, at most every 50 ms; returns true to stop.
+/// The bindings install one that looks for Ctrl-C. parallel_tasks then throws Interrupted.
+void set_interrupt_check(bool (*check)());
+
+}  // namespace fastcnn::cpu
