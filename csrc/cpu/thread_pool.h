@@ -4,24 +4,32 @@
 #pragma once
 
 #include <cstdint>
+#include <type_traits>
 
 namespace fastcnn::cpu {
 
 /// FASTCNN_NUM_THREADS, else OMP_NUM_THREADS, else the CPUs in this process's affinity mask.
+/// ValueError if FASTCNN_NUM_THREADS is not a number from 1 to 1024.
 int num_threads();
 /// 1 .. 1024; more threads than cores are allowed (and tested).
 void set_num_threads(int n);
 
 using TaskFn = void (*)(void* context, int64_t task, int slot);
-/// Runs fn(context, task, slot) once for each task in [0, count). Returns when all are done. Safe to call from
-/// many threads (one job at a time gets the workers, the others run on their caller alone), from inside a task
-/// (runs inline) and in a forked child (workers are started anew). An exception in a task is rethrown here.
-void parallel_tasks(int64_t count, TaskFn fn, void* context);
+/// Runs fn(context, task, slot) once for each task in [0, count). Returns when all are done. Safe to call
+/// from many threads (one job at a time gets the workers, the others run on their caller alone), from inside
+/// a task (runs inline, slot 0) and in a forked child (workers are started anew). An exception in a task is
+/// rethrown here. Slots stay below `max_slots` where it is given: a caller that made scratch for so many
+/// threads is safe from a set_num_threads elsewhere.
+void parallel_tasks(int64_t count, TaskFn fn, void* context, int max_slots = 0);
 
 template <class F>
-void parallel_for(int64_t count, F&& f) {
+void parallel_for(int64_t count, F&& f, int max_slots = 0) {
   parallel_tasks(
-      count, [](void* context, int64_t task, int slot) { (*static_cast<F*>(context))(task, slot); }, &f);
+      count,
+      [](void* context, int64_t task, int slot) {
+        (*static_cast<std::remove_reference_t<F>*>(context))(task, slot);
+      },
+      const_cast<void*>(static_cast<const void*>(&f)), max_slots);
 }
 
 /// Called between tasks by the thread that called parallel_tasks, at most every 50 ms; returns true to stop.

@@ -1,4 +1,7 @@
-// Register-tiled float32 GEMM micro-kernel, one per ISA: C[MR x NR] (+)= A[MR x k] * B[k x NR].
+// Register-tiled float32 GEMM kernel, one per ISA: C[m x n] (+)= A[m x k] * B[k x n] for one panel of B.
+//
+// Every element of C is one chain of multiply-adds over p = 0 .. k-1 that starts from zero or, with
+// `accumulate`, from C itself. So its bits do not depend on how m, n or k are cut into calls.
 #pragma once
 
 #include <stdint.h>
@@ -7,17 +10,22 @@ namespace fastcnn::cpu {
 
 struct GemmTile {
   const float* a;        ///< A: element (i, p) at a[i * a_row + p * a_col]
-  int64_t a_row, a_col;  ///< in elements
-  const float* b;        ///< packed B panel: element (p, j) at b[p * nr + j], zero-filled to nr
-  float* c;              ///< C: element (i, j) at c[i * c_row + j]
+  int64_t a_row, a_col;  ///< in elements; 0 is allowed, so a row may stand for many
+  const float* b;  ///< B: element (p, j) at b[p * b_row + j]; readable (any value) up to the next multiple
+                   ///< of `lanes` columns after n, so plain matrices need n % lanes == 0, packed panels
+                   ///< (b_row = nr) nothing
+  int64_t b_row;
+  float* c;  ///< C: element (i, j) at c[i * c_row + j]
   int64_t c_row;
-  int64_t k;             ///< depth; 0 is allowed (C is then cleared or left)
-  int m, n;              ///< valid rows (<= mr) and columns (<= nr); nothing outside is read or written in C
-  int accumulate;        ///< 0: C = A*B, 1: C += A*B
+  int64_t k;       ///< depth; 0 is allowed (C is then cleared or left)
+  int m, n;        ///< rows (any number) and columns (<= nr); nothing outside m x n of C is read or written
+  int accumulate;  ///< 0: C = A*B, 1: C += A*B
 };
 
 struct GemmKernels {
-  int mr, nr;  ///< the register tile; nr is a multiple of the vector width
+  int lanes;   ///< floats in a vector
+  int mr, nr;  ///< rows and columns of the widest register tile; nr is a multiple of lanes. m need not be a
+               ///< multiple of mr, but is served best by one; narrower panels (n <= nr/2) use taller tiles
   void (*tile)(const GemmTile*);
 };
 

@@ -1,0 +1,115 @@
+// The GEMM micro-kernel (interface in gemm.h). The accumulators of a tile of R rows by NV vectors live in
+// registers over the whole depth; each step loads NV vectors of B and broadcasts R elements of A.
+//
+//   ISA      registers  full tile   accumulators   narrow panels (NV vectors: rows)
+//   avx512   32 zmm     6 x 64      24             3: 8, 2: 12, 1: 12
+//   avx2     16 ymm     6 x 16      12             1: 10
+//   baseline 16 xmm     4 x 8        8             1: 8
+//   neon     32 q       8 x 8       16             1: 16
+// 24 accumulators of 4 cycles latency keep two FMA units busy; a 6 x 4 tile needs 10 loads for 24 FMAs. GCC
+// spills when all 32 registers are wanted, so the tiles leave a few free.
+#pragma once
+
+#include "cpu/kernels/gemm.h"
+#include "cpu/kernels/vec.h"
+
+namespace fastcnn::cpu::FC_ISA {
+namespace {
+
+#if defined(FC_VEC_AVX512)
+constexpr int kTileVecs = 4;
+constexpr int kTileRows[kTileVecs] = {12, 12, 8, 6};  // by number of vectors
+#elif defined(FC_VEC_AVX2)
+constexpr int kTileVecs = 2;
+constexpr int kTileRows[kTileVecs] = {10, 6};
+#elif defined(FC_VEC_SSE)
+constexpr int kTileVecs = 2;
+constexpr int kTileRows[kTileVecs] = {8, 4};
+#else
+constexpr int kTileVecs = 2;
+constexpr int kTileRows[kTileVecs] = {16, 8};
+#endif
+
+/// One register tile: R rows by NV vectors, of which the last has `last` valid lanes (1 .. kLanes).
+template <int R, int NV>
+void gemm_tile(const GemmTile* t, int first_row, int last) {
+  float* c = t->c + first_row * t->c_row;
+  const int64_t c_row = t->c_row;
+  Vec acc[R][NV];
+  if (t->accumulate) {
+#pragma GCC unroll 16
+    for (int i = 0; i < R; ++i) {
+#pragma GCC unroll 4
+      for (int j = 0; j < NV - 1; ++j) acc[i][j] = vload(c + i * c_row + j * kLanes);
+      acc[i][NV - 1] = vload_part(c + i * c_row + (NV - 1) * kLanes, last);
+    }
+  } else {
+#pragma GCC unroll 16
+    for (int i = 0; i < R; ++i)
+#pragma GCC unroll 4
+      for (int j = 0; j < NV; ++j) acc[i][j] = vzero();
+  }
+
+  // One pointer for three rows (base, base + s, base + 2s) keeps the address registers few.
+  constexpr int kGroups = (R + 2) / 3;
+  const int64_t a_row = t->a_row, a_col = t->a_col, b_row = t->b_row;
+  const float* a[kGroups];
+#pragma GCC unroll 16
+  for (int g = 0; g < kGroups; ++g) a[g] = t->a + (first_row + 3 * g) * a_row;
+  const float* b = t->b;
+  for (int64_t p = t->k; p > 0; --p) {
+    Vec bv[NV];
+#pragma GCC unroll 4
+    for (int j = 0; j < NV; ++j) bv[j] = vload(b + j * kLanes);
+#pragma GCC unroll 16
+    for (int i = 0; i < R; ++i) {
+      const Vec av = vset(a[i / 3][(i % 3) * a_row]);
+#pragma GCC unroll 4
+      for (int j = 0; j < NV; ++j) acc[i][j] = vfma(av, bv[j], acc[i][j]);
+    }
+#pragma GCC unroll 16
+    for (int g = 0; g < kGroups; ++g) a[g] += a_col;
+    b += b_row;
+  }
+
+#pragma GCC unroll 16
+  for (int i = 0; i < R; ++i) {
+#pragma GCC unroll 4
+    for (int j = 0; j < NV - 1; ++j) vstore(c + i * c_row + j * kLanes, acc[i][j]);
+    vstore_part(c + i * c_row + (NV - 1) * kLanes, acc[i][NV - 1], last);
+  }
+}
+
+/// Calls gemm_tile<rows, NV> for a run-time number of rows in 1 .. R.
+template <int R, int NV>
+void gemm_rows(const GemmTile* t, int first_row, int rows, int last) {
+  if (rows == R) return gemm_tile<R, NV>(t, first_row, last);
+  if constexpr (R > 1) gemm_rows<R - 1, NV>(t, first_row, rows, last);
+}
+
+template <int NV>
+void gemm_panel(const GemmTile* t, int last) {
+  // Rows are spread evenly: 8 rows are 4 + 4, not 6 + 2.
+  constexpr int kRows = kTileRows[NV - 1];
+  const int tiles = (t->m + kRows - 1) / kRows;
+  for (int i = 0, row = 0; i < tiles; ++i) {
+    const int rows = (t->m - row + tiles - i - 1) / (tiles - i);
+    gemm_rows<kRows, NV>(t, row, rows, last);
+    row += rows;
+  }
+}
+
+template <int NV>
+void gemm_vecs(const GemmTile* t, int vecs) {
+  if (vecs == NV) return gemm_panel<NV>(t, t->n - (NV - 1) * kLanes);
+  if constexpr (NV > 1) gemm_vecs<NV - 1>(t, vecs);
+}
+
+void gemm(const GemmTile* t) {
+  if (t->m > 0 && t->n > 0) gemm_vecs<kTileVecs>(t, (t->n + kLanes - 1) / kLanes);
+}
+
+constexpr GemmKernels kGemm = {kLanes, kTileRows[kTileVecs - 1], kTileVecs* kLanes, gemm};
+
+}  // namespace
+}  // namespace fastcnn::cpu::FC_ISA

@@ -1,0 +1,155 @@
+// One vector of floats under one set of names for every ISA: kLanes floats in a Vec, a comparison in a Mask.
+// Only what kernels use; a new operation is one line in each block below.
+//
+// The translation unit says which block it wants (FC_VEC_AVX512, FC_VEC_AVX2, FC_VEC_SSE, FC_VEC_NEON), not
+// the compiler's macros, so that extra -m flags of a user's build cannot change what "baseline" means.
+// Rounding: vfma is fused where the ISA has it and multiply-then-add on baseline, so bits may differ between
+// ISAs; the files are compiled with -ffp-contract=off, so nothing else is ever fused and the bits of an
+// element depend neither on the tile nor on the lane it was computed in. Partial loads and stores touch the
+// first n elements only (0 <= n <= kLanes); missing lanes read as zero.
+#pragma once
+
+#include <stdint.h>
+#if defined(FC_VEC_NEON)
+#include <arm_neon.h>
+#else
+#include <immintrin.h>
+#endif
+
+#define FC_INLINE inline __attribute__((always_inline))
+
+namespace fastcnn::cpu::FC_ISA {
+namespace {
+
+#if defined(FC_VEC_AVX512)
+
+constexpr int kLanes = 16;
+using Vec = __m512;
+using Mask = __mmask16;
+FC_INLINE Vec vzero() { return _mm512_setzero_ps(); }
+FC_INLINE Vec vset(float x) { return _mm512_set1_ps(x); }
+FC_INLINE Vec vload(const float* p) { return _mm512_loadu_ps(p); }
+FC_INLINE void vstore(float* p, Vec v) { _mm512_storeu_ps(p, v); }
+FC_INLINE Mask first_lanes(int n) { return static_cast<Mask>((1u << n) - 1u); }
+FC_INLINE Vec vload_part(const float* p, int n) { return _mm512_maskz_loadu_ps(first_lanes(n), p); }
+FC_INLINE void vstore_part(float* p, Vec v, int n) { _mm512_mask_storeu_ps(p, first_lanes(n), v); }
+FC_INLINE Vec vadd(Vec a, Vec b) { return _mm512_add_ps(a, b); }
+FC_INLINE Vec vsub(Vec a, Vec b) { return _mm512_sub_ps(a, b); }
+FC_INLINE Vec vmul(Vec a, Vec b) { return _mm512_mul_ps(a, b); }
+FC_INLINE Vec vdiv(Vec a, Vec b) { return _mm512_div_ps(a, b); }
+FC_INLINE Vec vsqrt(Vec a) { return _mm512_sqrt_ps(a); }
+FC_INLINE Vec vfma(Vec a, Vec b, Vec c) { return _mm512_fmadd_ps(a, b, c); }
+FC_INLINE Vec vmax(Vec a, Vec b) { return _mm512_max_ps(a, b); }
+FC_INLINE Vec vmin(Vec a, Vec b) { return _mm512_min_ps(a, b); }
+FC_INLINE Mask vless(Vec a, Vec b) { return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ); }
+FC_INLINE Mask vunordered(Vec a, Vec b) { return _mm512_cmp_ps_mask(a, b, _CMP_UNORD_Q); }
+FC_INLINE Vec vselect(Mask m, Vec yes, Vec no) { return _mm512_mask_blend_ps(m, no, yes); }
+
+#elif defined(FC_VEC_AVX2)
+
+constexpr int kLanes = 8;
+using Vec = __m256;
+using Mask = __m256;
+FC_INLINE Vec vzero() { return _mm256_setzero_ps(); }
+FC_INLINE Vec vset(float x) { return _mm256_set1_ps(x); }
+FC_INLINE Vec vload(const float* p) { return _mm256_loadu_ps(p); }
+FC_INLINE void vstore(float* p, Vec v) { _mm256_storeu_ps(p, v); }
+FC_INLINE __m256i first_lanes(int n) {
+  return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+FC_INLINE Vec vload_part(const float* p, int n) { return _mm256_maskload_ps(p, first_lanes(n)); }
+FC_INLINE void vstore_part(float* p, Vec v, int n) { _mm256_maskstore_ps(p, first_lanes(n), v); }
+FC_INLINE Vec vadd(Vec a, Vec b) { return _mm256_add_ps(a, b); }
+FC_INLINE Vec vsub(Vec a, Vec b) { return _mm256_sub_ps(a, b); }
+FC_INLINE Vec vmul(Vec a, Vec b) { return _mm256_mul_ps(a, b); }
+FC_INLINE Vec vdiv(Vec a, Vec b) { return _mm256_div_ps(a, b); }
+FC_INLINE Vec vsqrt(Vec a) { return _mm256_sqrt_ps(a); }
+FC_INLINE Vec vfma(Vec a, Vec b, Vec c) { return _mm256_fmadd_ps(a, b, c); }
+FC_INLINE Vec vmax(Vec a, Vec b) { return _mm256_max_ps(a, b); }
+FC_INLINE Vec vmin(Vec a, Vec b) { return _mm256_min_ps(a, b); }
+FC_INLINE Mask vless(Vec a, Vec b) { return _mm256_cmp_ps(a, b, _CMP_LT_OQ); }
+FC_INLINE Mask vunordered(Vec a, Vec b) { return _mm256_cmp_ps(a, b, _CMP_UNORD_Q); }
+FC_INLINE Vec vselect(Mask m, Vec yes, Vec no) { return _mm256_blendv_ps(no, yes, m); }
+
+#elif defined(FC_VEC_SSE)
+
+constexpr int kLanes = 4;
+using Vec = __m128;
+using Mask = __m128;
+FC_INLINE Vec vzero() { return _mm_setzero_ps(); }
+FC_INLINE Vec vset(float x) { return _mm_set1_ps(x); }
+FC_INLINE Vec vload(const float* p) { return _mm_loadu_ps(p); }
+FC_INLINE void vstore(float* p, Vec v) { _mm_storeu_ps(p, v); }
+FC_INLINE Vec vload_part(const float* p, int n) {
+  switch (n) {
+    case 0: return _mm_setzero_ps();
+    case 1: return _mm_load_ss(p);
+    case 2: return _mm_setr_ps(p[0], p[1], 0.0f, 0.0f);
+    case 3: return _mm_setr_ps(p[0], p[1], p[2], 0.0f);
+    default: return _mm_loadu_ps(p);
+  }
+}
+FC_INLINE void vstore_part(float* p, Vec v, int n) {
+  float lanes[4];
+  _mm_storeu_ps(lanes, v);
+  for (int i = 0; i < n; ++i) p[i] = lanes[i];
+}
+FC_INLINE Vec vadd(Vec a, Vec b) { return _mm_add_ps(a, b); }
+FC_INLINE Vec vsub(Vec a, Vec b) { return _mm_sub_ps(a, b); }
+FC_INLINE Vec vmul(Vec a, Vec b) { return _mm_mul_ps(a, b); }
+FC_INLINE Vec vdiv(Vec a, Vec b) { return _mm_div_ps(a, b); }
+FC_INLINE Vec vsqrt(Vec a) { return _mm_sqrt_ps(a); }
+FC_INLINE Vec vfma(Vec a, Vec b, Vec c) { return _mm_add_ps(_mm_mul_ps(a, b), c); }
+FC_INLINE Vec vmax(Vec a, Vec b) { return _mm_max_ps(a, b); }
+FC_INLINE Vec vmin(Vec a, Vec b) { return _mm_min_ps(a, b); }
+FC_INLINE Mask vless(Vec a, Vec b) { return _mm_cmplt_ps(a, b); }
+FC_INLINE Mask vunordered(Vec a, Vec b) { return _mm_cmpunord_ps(a, b); }
+FC_INLINE Vec vselect(Mask m, Vec yes, Vec no) { return _mm_blendv_ps(no, yes, m); }
+
+#elif defined(FC_VEC_NEON)
+
+constexpr int kLanes = 4;
+using Vec = float32x4_t;
+using Mask = uint32x4_t;
+FC_INLINE Vec vzero() { return vdupq_n_f32(0.0f); }
+FC_INLINE Vec vset(float x) { return vdupq_n_f32(x); }
+FC_INLINE Vec vload(const float* p) { return vld1q_f32(p); }
+FC_INLINE void vstore(float* p, Vec v) { vst1q_f32(p, v); }
+FC_INLINE Vec vload_part(const float* p, int n) {
+  float lanes[4] = {0.0f, 0.0f, 0.0f, 0.0f};
+  for (int i = 0; i < n; ++i) lanes[i] = p[i];
+  return vld1q_f32(lanes);
+}
+FC_INLINE void vstore_part(float* p, Vec v, int n) {
+  float lanes[4];
+  vst1q_f32(lanes, v);
+  for (int i = 0; i < n; ++i) p[i] = lanes[i];
+}
+FC_INLINE Vec vadd(Vec a, Vec b) { return vaddq_f32(a, b); }
+FC_INLINE Vec vsub(Vec a, Vec b) { return vsubq_f32(a, b); }
+FC_INLINE Vec vmul(Vec a, Vec b) { return vmulq_f32(a, b); }
+FC_INLINE Vec vdiv(Vec a, Vec b) { return vdivq_f32(a, b); }
+FC_INLINE Vec vsqrt(Vec a) { return vsqrtq_f32(a); }
+FC_INLINE Vec vfma(Vec a, Vec b, Vec c) { return vfmaq_f32(c, a, b); }
+// x86's rule (the second operand if either is NaN), so that ReLU and pooling treat NaN alike everywhere.
+FC_INLINE Vec vmax(Vec a, Vec b) { return vbslq_f32(vcgtq_f32(a, b), a, b); }
+FC_INLINE Vec vmin(Vec a, Vec b) { return vbslq_f32(vcltq_f32(a, b), a, b); }
+FC_INLINE Mask vless(Vec a, Vec b) { return vcltq_f32(a, b); }
+FC_INLINE Mask vunordered(Vec a, Vec b) { return vmvnq_u32(vandq_u32(vceqq_f32(a, a), vceqq_f32(b, b))); }
+FC_INLINE Vec vselect(Mask m, Vec yes, Vec no) { return vbslq_f32(m, yes, no); }
+
+#else
+#error "define one of FC_VEC_AVX512, FC_VEC_AVX2, FC_VEC_SSE, FC_VEC_NEON before including a kernel source"
+#endif
+
+/// Sum of the lanes, halves first: the order is a function of kLanes only.
+FC_INLINE float vsum(Vec v) {
+  float lanes[kLanes];
+  vstore(lanes, v);
+  for (int width = kLanes / 2; width > 0; width /= 2)
+    for (int i = 0; i < width; ++i) lanes[i] += lanes[i + width];
+  return lanes[0];
+}
+
+}  // namespace
+}  // namespace fastcnn::cpu::FC_ISA
