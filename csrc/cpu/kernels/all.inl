@@ -26,6 +26,7 @@
 #pragma once
 
 #include "cpu/kernels/gemm.inl"
+#include "cpu/kernels/pack.inl"
 #include "cpu/kernels/table.h"
 #include "cpu/kernels/vec.h"
 
@@ -36,6 +37,7 @@ const Kernels* table() {
   static constexpr Kernels kTable = {
       FC_ISA_NAME,
       kGemm,
+      kPack,
   };
   return &kTable;
 }

@@ -4,12 +4,14 @@
 #pragma once
 
 #include "cpu/kernels/gemm.h"
+#include "cpu/kernels/pack.h"
 
 namespace fastcnn::cpu {
 
 struct Kernels {
   const char* isa;  ///< compiled-in name of the ISA, proof in tests that the forced one ran
   GemmKernels gemm;
+  PackKernels pack;
 };
 
 }  // namespace fastcnn::cpu
