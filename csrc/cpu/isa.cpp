@@ -62,8 +62,8 @@ std::vector<const Kernels*> find_tables() {
   if (!all(c, {0, 9, 13, 19, 20, 23})) return found;
   found.push_back(baseline::table());
   const unsigned saved = all(c, {27}) ? xcr0() : 0;  // OSXSAVE
-  // AVX, FMA; AVX2; xmm and ymm saved
-  if (!all(c, {28, 12}) || !all(b7, {5}) || (saved & 0x6) != 0x6) return found;
+  // AVX, FMA, F16C; AVX2; xmm and ymm saved
+  if (!all(c, {28, 12, 29}) || !all(b7, {5}) || (saved & 0x6) != 0x6) return found;
   found.push_back(avx2::table());
   // AVX-512 F, DQ, CD, BW, VL; opmask and zmm saved
   if (all(b7, {16, 17, 28, 30, 31}) && (saved & 0xe6) == 0xe6) found.push_back(avx512::table());

@@ -1,4 +1,4 @@
-// AVX2 and FMA: Haswell, Zen and later.
+// AVX2, FMA and F16C: Haswell, Zen and later.
 #if defined(__x86_64__)
 #define FC_ISA avx2
 #define FC_ISA_NAME "avx2"
