@@ -16,4 +16,4 @@ endforeach()
 string(REPLACE "\\" "\\\\" info_cuda_reason "${fastcnn_cuda_reason}")
 string(REPLACE "\"" "\\\"" info_cuda_reason "${info_cuda_reason}")
 configure_file(${CMAKE_CURRENT_LIST_DIR}/fastcnn_build_info.h.in
-               ${CMAKE_CURRENT_BINARY_DIR}/generated/fastcnn_build_info.h @ONLY)
+               ${PROJECT_BINARY_DIR}/generated/fastcnn_build_info.h @ONLY)

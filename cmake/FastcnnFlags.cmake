@@ -55,5 +55,5 @@ add_library(fastcnn_flags INTERFACE)
 target_compile_options(fastcnn_flags INTERFACE
   ${fastcnn_common_flags} ${fastcnn_baseline_flags} "$<${optimised}:${fastcnn_room_optimisation}>")
 target_link_options(fastcnn_flags INTERFACE ${sanitizer_flags})
-target_include_directories(fastcnn_flags INTERFACE ${CMAKE_CURRENT_SOURCE_DIR}/csrc)
+target_include_directories(fastcnn_flags INTERFACE ${PROJECT_SOURCE_DIR}/csrc)
 target_link_libraries(fastcnn_flags INTERFACE Threads::Threads)

@@ -14,7 +14,7 @@ if(NOT pybind11_ROOT AND NOT SKBUILD)
 endif()
 find_package(pybind11 3.0 CONFIG REQUIRED)
 
-set(copied "${CMAKE_CURRENT_BINARY_DIR}/pybind11-${pybind11_VERSION}")
+set(copied "${PROJECT_BINARY_DIR}/pybind11-${pybind11_VERSION}")
 if(NOT EXISTS "${copied}/pybind11/pybind11.h")
   file(COPY "${pybind11_INCLUDE_DIR}/pybind11" DESTINATION "${copied}")
 endif()
