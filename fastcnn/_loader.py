@@ -1,7 +1,7 @@
 """Finds the compiled half of the package: ``from fastcnn._loader import _core``.
 
-The order is: the file named by ``FASTCNN_CORE`` (development: a sanitized or emulated build), the module beside
-this file, and, when Python runs inside the source tree, the module of the installed distribution.
+The order is: the file named by ``FASTCNN_CORE`` (development: a sanitized or emulated build), the module
+beside this file, and, when Python runs inside the source tree, the module of the installed distribution.
 """
 
 from __future__ import annotations

@@ -13,8 +13,8 @@ class Variable(NamedTuple):
     """One row of the table."""
 
     name: str
-    #: "run" (environment variable, read by the library), "build" (environment variable for pip, or -D for CMake)
-    #: or "cmake" (-D only).
+    #: "run": environment variable read by the library; "build": environment variable for pip, or -D for CMake;
+    #: "cmake": -D only.
     scope: str
     default: str
     meaning: str
@@ -37,7 +37,7 @@ VARIABLES: tuple[Variable, ...] = (
         "FASTCNN_MEMORY_GUARD",
         "run",
         "0",
-        "1 fills new and freed memory with NaN and checks a canary behind each block; the accounting is the same",
+        "1 fills new and freed memory with NaN and checks a canary behind each block; same accounting",
     ),
     Variable(
         "FASTCNN_CORE",
