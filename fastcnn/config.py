@@ -13,7 +13,7 @@ class Variable(NamedTuple):
     """One row of the table."""
 
     name: str
-    #: "run": environment variable read by the library; "build": environment variable for pip, or -D for CMake;
+    #: "run": environment variable read by the library; "build": environment variable for pip or -D for CMake;
     #: "cmake": -D only.
     scope: str
     default: str

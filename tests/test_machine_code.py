@@ -1,0 +1,80 @@
+"""The rules of scripts/check_isa.py on the build in use, and proof that each of them can fail."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+spec = importlib.util.spec_from_file_location("check_isa", ROOT / "scripts" / "check_isa.py")
+check_isa = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(check_isa)
+
+
+@pytest.fixture(scope="module")
+def build() -> Path:
+    for name in ("objdump", "nm"):
+        if not shutil.which(name):
+            pytest.skip(f"{name} is not installed")
+    core = os.environ.get("FASTCNN_CORE")
+    folder = Path(core).resolve().parent if core else ROOT / "build"
+    try:
+        check_isa.objects_of(folder)
+    except FileNotFoundError as e:
+        pytest.skip(f"no objects to look at: {e}")
+    return folder
+
+
+def object_named(build: Path, name: str) -> Path:
+    return next(p for p in check_isa.objects_of(build) if p.name == name)
+
+
+def test_build_keeps_the_rules(build):
+    complaints, summary = check_isa.check(build)
+    assert not complaints, "\n".join(complaints[:20])
+    print(summary)
+
+
+@pytest.mark.parametrize(("source", "pretends"), [("avx512", "avx2"), ("avx2", "baseline"), ("avx2", "")])
+def test_wide_code_in_the_wrong_object_is_found(build, tmp_path, source, pretends):
+    name = f"isa_{pretends}.cpp.o" if pretends else "conv.cpp.o"
+    shutil.copy(object_named(build, f"isa_{source}.cpp.o"), tmp_path / name)
+    complaints, _ = check_isa.check_instructions(tmp_path / name)
+    assert any(c.startswith("wide: ") for c in complaints)
+
+
+def test_library_code_in_an_isa_object_is_found(build, tmp_path):
+    shutil.copy(object_named(build, "thread_pool.cpp.o"), tmp_path / "isa_avx2.cpp.o")
+    kinds = {c.split(":")[0] for c in check_isa.check_symbols(tmp_path / "isa_avx2.cpp.o")}
+    assert {"weak", "exported"} <= kinds
+
+
+def test_global_constructor_is_found(tmp_path):
+    compiler = shutil.which("c++")
+    if not compiler:
+        pytest.skip("no C++ compiler")
+    source, target = tmp_path / "a.cpp", tmp_path / "isa_avx2.cpp.o"
+    source.write_text("int f(); static int x = f(); int* g() { return &x; }\n")
+    check_isa.tool(compiler, "-c", "-O2", str(source), "-o", str(target))
+    assert any(c.startswith("constructor: ") for c in check_isa.check_symbols(target))
+
+
+def test_spill_in_an_inner_loop_is_found():
+    lines = {
+        0x0: "mov %rsp,%rbp",
+        0x4: "vmovaps 0x20(%rsp),%ymm0",  # before the loop: allowed
+        0x8: "vfmadd231ps %ymm0,%ymm1,%ymm2",
+        0xC: "vmovaps %ymm2,-0x40(%rbp)",
+        0x10: "add $0x20,%rax",
+        0x14: "jne 8",
+        0x18: "jmp 0",
+    }
+    body = [check_isa.Instruction(a, t) for a, t in lines.items()]
+    loops = check_isa.inner_loops(body)
+    assert [[i.address for i in loop] for loop in loops] == [[0x8, 0xC, 0x10, 0x14]]
+    assert check_isa.stack_accesses(body, loops[0]) == ["vmovaps %ymm2,-0x40(%rbp)"]
+    assert check_isa.stack_accesses(body[1:], loops[0]) == []  # rbp is then an ordinary register
