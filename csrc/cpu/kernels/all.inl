@@ -27,6 +27,7 @@
 
 #include "cpu/kernels/gemm.inl"
 #include "cpu/kernels/pack.inl"
+#include "cpu/kernels/pointwise_table.inl"
 #include "cpu/kernels/table.h"
 #include "cpu/kernels/vec.h"
 
@@ -38,6 +39,7 @@ const Kernels* table() {
       FC_ISA_NAME,
       kGemm,
       kPack,
+      kPointwise,
   };
   return &kTable;
 }

@@ -5,6 +5,7 @@
 
 #include "cpu/kernels/gemm.h"
 #include "cpu/kernels/pack.h"
+#include "cpu/kernels/pointwise.h"
 
 namespace fastcnn::cpu {
 
@@ -12,6 +13,7 @@ struct Kernels {
   const char* isa;  ///< compiled-in name of the ISA, proof in tests that the forced one ran
   GemmKernels gemm;
   PackKernels pack;
+  PointwiseKernels pointwise;
 };
 
 }  // namespace fastcnn::cpu

@@ -1,0 +1,158 @@
+// The Tensor class and its exchange with NumPy. Methods with gradients live in fastcnn/tensor.py.
+#include "bindings/casters.h"
+
+#include <optional>
+
+#include "memory/storage.h"
+#include "ops/elementwise.h"
+
+namespace fastcnn {
+
+DType parse_dtype(const std::string& name) {
+  for (int i = 0; i <= int(DType::boolean); ++i)
+    if (name == name_of(DType(i))) return DType(i);
+  fail<TypeError>("dtype: got '", name,
+                  "', expected float32, float64, float16, bfloat16, uint8, int32, int64 or bool");
+}
+
+namespace {
+
+// A Python object behind an opaque pointer; it may be dropped by any thread.
+std::shared_ptr<void> keep(py::object object) {
+  if (object.is_none()) return nullptr;
+  return std::shared_ptr<void>(object.release().ptr(), [](void* p) {
+    if (!Py_IsInitialized()) return;  // the interpreter is gone, and so is the object
+    py::gil_scoped_acquire gil;
+    Py_DECREF(static_cast<PyObject*>(p));
+  });
+}
+
+py::object node_of(const Tensor& t) {
+  return t.node ? py::reinterpret_borrow<py::object>(static_cast<PyObject*>(t.node.get())) : py::none();
+}
+
+const char* numpy_format(DType t) {
+  switch (t) {
+    case DType::float32: return "f4";
+    case DType::float64: return "f8";
+    case DType::float16: return "f2";
+    case DType::uint8: return "u1";
+    case DType::int32: return "i4";
+    case DType::int64: return "i8";
+    case DType::boolean: return "?";
+    default: fail<TypeError>("numpy: NumPy has no bfloat16; convert with .to(\"float32\")");
+  }
+}
+
+// An ndarray on the same memory, kept alive by it; read-only where the storage is.
+py::array to_numpy(const Tensor& t) {
+  if (t.device().type != DeviceType::cpu)
+    fail<TypeError>("numpy: the tensor is on ", to_string(t.device()), ", expected cpu; use .to(\"cpu\")");
+  const py::ssize_t item = py::ssize_t(size_of(t.dtype));
+  std::vector<py::ssize_t> shape(t.shape.begin(), t.shape.end()), strides;
+  for (int64_t s : t.strides) strides.push_back(s * item);
+  auto* owner = new std::shared_ptr<Storage>(t.storage);
+  py::capsule base(owner, [](void* p) { delete static_cast<std::shared_ptr<Storage>*>(p); });
+  static float nothing;  // NumPy wants a pointer even for empty arrays
+  void* data = t.raw() ? t.raw() : &nothing;
+  py::array out(py::dtype(numpy_format(t.dtype)), shape, strides, data, base);
+  if (t.storage->readonly) out.attr("flags").attr("writeable") = false;
+  return out;
+}
+
+// Borrows memory that `owner` keeps alive. `shape` and `strides` (in elements) describe it from `address`.
+Tensor borrow(uintptr_t address, const Dims& shape, const Dims& strides, DType dtype, Device device, bool readonly,
+              py::object owner) {
+  Tensor t;
+  auto storage = std::make_shared<BorrowedStorage>();
+  storage->owner = keep(std::move(owner));
+  storage->data = reinterpret_cast<void*>(address);
+  storage->device = device;
+  storage->readonly = readonly;
+  storage->bytes = size_t(numel(shape)) * size_of(dtype);
+  allocator_for(device).add_external(int64_t(storage->bytes));
+  t.storage = std::move(storage);
+  t.shape = shape;
+  t.strides = strides;
+  t.dtype = dtype;
+  return t;
+}
+
+// A tensor kept for the backward pass: counted as `saved`, and checked against in-place changes when used.
+struct SavedTensor {
+  Tensor tensor;
+  uint32_t version;
+  explicit SavedTensor(const Tensor& t) : tensor(t.detach()), version(t.storage->version) {
+    hold(tensor, Category::saved);
+  }
+  SavedTensor(const SavedTensor&) = delete;
+  ~SavedTensor() { drop(tensor, Category::saved); }
+  Tensor unpack(const std::string& function) const {
+    FC_CHECK(tensor.storage->version == version, "backward of ", function, ": a saved tensor of shape ",
+             to_string(tensor.shape), " was changed in place, got version ", tensor.storage->version.load(),
+             ", expected ", version, "; change a .clone() instead");
+    return tensor;
+  }
+};
+
+double item(const Tensor& t) {
+  FC_CHECK(t.numel() == 1, "item: got a tensor of shape ", to_string(t.shape), ", expected one element");
+  if (t.device().is_meta()) fail<TypeError>("item: a meta tensor has no values");
+  return dispatch_all(t.dtype, [&](auto type) { return double(*t.data<typename decltype(type)::type>()); });
+}
+
+Category parse_category(const std::string& name) {
+  for (int i = 0; i < kCategories; ++i)
+    if (name == name_of(Category(i))) return Category(i);
+  fail<ValueError>("memory: unknown category '", name, "'");
+}
+
+}  // namespace
+
+void bind_tensor(py::module_& m) {
+  py::class_<Tensor, std::shared_ptr<Tensor>>(m, "Tensor")
+      .def(py::init<const Tensor&>())
+      .def_property_readonly("shape", [](const Tensor& t) { return t.shape; })
+      .def_property_readonly("strides", [](const Tensor& t) { return t.strides; })
+      .def_property_readonly("dtype", [](const Tensor& t) { return t.dtype; })
+      .def_property_readonly("device", [](const Tensor& t) { return t.device(); })
+      .def_property_readonly("ndim", &Tensor::ndim)
+      .def_property_readonly("nbytes", [](const Tensor& t) { return t.numel() * int64_t(size_of(t.dtype)); })
+      .def_readwrite("requires_grad", &Tensor::requires_grad)
+      .def_readwrite("_grad", &Tensor::grad)
+      .def_property("_node", &node_of, [](Tensor& t, py::object node) { t.node = keep(std::move(node)); })
+      .def_readwrite("_output_index", &Tensor::output_index)
+      .def_property_readonly("_version", [](const Tensor& t) { return t.storage->version.load(); })
+      .def_property_readonly("_readonly", [](const Tensor& t) { return t.storage->readonly; })
+      .def_property_readonly("_storage_users", [](const Tensor& t) { return t.storage.use_count(); })
+      .def("_bump", [](const Tensor& t) { ++t.storage->version; })
+      .def("numel", &Tensor::numel)
+      .def("data_ptr", [](const Tensor& t) { return reinterpret_cast<uintptr_t>(t.raw()); })
+      .def("is_contiguous", &Tensor::is_contiguous)
+      .def("is_channels_last", &Tensor::is_channels_last)
+      .def("is_dense", &Tensor::is_dense)
+      .def("_set", [](Tensor& t, const Tensor& o) {  // the parameter now means o's memory
+        t.storage = o.storage, t.offset = o.offset, t.shape = o.shape, t.strides = o.strides, t.dtype = o.dtype;
+      });
+  m.def("detach", &Tensor::detach);
+  m.def("permute", &Tensor::permute);
+  m.def("expand", &Tensor::expand);
+  m.def("slice", &Tensor::slice);
+  m.def("select", &Tensor::select);
+  m.def("unsqueeze", &Tensor::unsqueeze);
+  m.def("try_view", [](const Tensor& t, const Dims& shape) -> std::optional<Tensor> {
+    Tensor out;
+    if (!t.try_view(shape, out)) return std::nullopt;
+    return out;
+  });
+  m.def("infer_shape", &infer_shape);
+  m.def("broadcast_shapes", &broadcast_shapes);
+  m.def("item", &item);
+  m.def("to_numpy", &to_numpy);
+  m.def("borrow", &borrow);
+  m.def("hold", [](const Tensor& t, const std::string& c) { hold(t, parse_category(c)); });
+  m.def("drop", [](const Tensor& t, const std::string& c) { drop(t, parse_category(c)); });
+  py::class_<SavedTensor>(m, "SavedTensor").def(py::init<const Tensor&>()).def("unpack", &SavedTensor::unpack);
+}
+
+}  // namespace fastcnn

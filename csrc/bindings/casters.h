@@ -1,0 +1,82 @@
+// How C++ types look in Python: Dims is a tuple of ints, DType and Device are strings, an optional tensor is
+// None or a Tensor. Everything else in this folder only names functions.
+#pragma once
+
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include "common/tensor.h"
+
+namespace fastcnn {
+/// ValueError listing the dtypes when `name` is none of them.
+DType parse_dtype(const std::string& name);
+}  // namespace fastcnn
+
+namespace pybind11::detail {
+
+template <>
+struct type_caster<fastcnn::Dims> {
+  PYBIND11_TYPE_CASTER(fastcnn::Dims, const_name("tuple[int, ...]"));
+  bool load(handle src, bool) {
+    if (!src || !(PyTuple_Check(src.ptr()) || PyList_Check(src.ptr()))) return false;
+    PyObject* fast = src.ptr();
+    const Py_ssize_t n = PySequence_Fast_GET_SIZE(fast);
+    if (n > fastcnn::kMaxDims) return false;
+    value.n = 0;
+    for (Py_ssize_t i = 0; i < n; ++i) {
+      const long long x = PyLong_AsLongLong(PySequence_Fast_GET_ITEM(fast, i));
+      if (x == -1 && PyErr_Occurred()) {
+        PyErr_Clear();
+        return false;
+      }
+      value.v[value.n++] = x;
+    }
+    return true;
+  }
+  static handle cast(const fastcnn::Dims& dims, return_value_policy, handle) {
+    PyObject* out = PyTuple_New(dims.n);
+    for (int i = 0; i < dims.n; ++i) PyTuple_SET_ITEM(out, i, PyLong_FromLongLong(dims[i]));
+    return out;
+  }
+};
+
+template <>
+struct type_caster<fastcnn::DType> {
+  PYBIND11_TYPE_CASTER(fastcnn::DType, const_name("str"));
+  bool load(handle src, bool) {
+    if (!src || !PyUnicode_Check(src.ptr())) return false;
+    value = fastcnn::parse_dtype(PyUnicode_AsUTF8(src.ptr()));
+    return true;
+  }
+  static handle cast(fastcnn::DType t, return_value_policy, handle) {
+    return PyUnicode_InternFromString(fastcnn::name_of(t));
+  }
+};
+
+template <>
+struct type_caster<fastcnn::Device> {
+  PYBIND11_TYPE_CASTER(fastcnn::Device, const_name("str"));
+  bool load(handle src, bool) {
+    if (!src || !PyUnicode_Check(src.ptr())) return false;
+    value = fastcnn::parse_device(PyUnicode_AsUTF8(src.ptr()));
+    return true;
+  }
+  static handle cast(fastcnn::Device d, return_value_policy, handle) {
+    if (d == fastcnn::Device{}) return PyUnicode_InternFromString("cpu");
+    return PyUnicode_FromString(fastcnn::to_string(d).c_str());
+  }
+};
+
+}  // namespace pybind11::detail
+
+namespace fastcnn {
+namespace py = pybind11;
+using release_gil = py::call_guard<py::gil_scoped_release>;
+
+// One per family; module.cpp calls them all.
+void bind_tensor(py::module_& m);
+void bind_elementwise(py::module_& m);
+void bind_info(py::module_& m);
+void bind_memory(py::module_& m);
+}  // namespace fastcnn

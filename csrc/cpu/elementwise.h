@@ -1,0 +1,13 @@
+// Pointwise kernels on the CPU: drive a Loop over the threads, with inner loops from the ISA table (float32)
+// or the generic one (other dtypes).
+#pragma once
+
+#include "common/elementwise.h"
+
+namespace fastcnn::cpu {
+
+void unary(const UnaryParams& params);  ///< Unary::copy also converts between dtypes
+void binary(const BinaryParams& params);
+void where(const WhereParams& params);
+
+}  // namespace fastcnn::cpu

@@ -1,0 +1,37 @@
+// Storages whose memory comes from the device's allocator.
+#pragma once
+
+#include "common/tensor.h"
+#include "memory/allocator.h"
+
+namespace fastcnn {
+
+struct AllocatedStorage final : Storage {
+  Block block;
+  ~AllocatedStorage() override { allocator_for(device).free(block); }
+};
+
+inline std::shared_ptr<Storage> new_storage(Device device, size_t bytes, Category category) {
+  auto storage = std::make_shared<AllocatedStorage>();
+  storage->device = device;
+  storage->bytes = bytes;
+  storage->block = allocator_for(device).allocate(bytes, category);
+  storage->data = storage->block.data;
+  return storage;
+}
+
+/// Borrowed memory: `release` runs when the last view is gone. Counted as external, outside the peak.
+struct BorrowedStorage final : Storage {
+  std::shared_ptr<void> owner;
+  ~BorrowedStorage() override { allocator_for(device).add_external(-int64_t(bytes)); }
+};
+
+/// Tells the trace that a holder of `t`'s memory came or went; borrowed memory is not traced.
+inline void hold(const Tensor& t, Category category) {
+  if (auto* s = dynamic_cast<AllocatedStorage*>(t.storage.get())) allocator_for(s->device).hold(s->block, category);
+}
+inline void drop(const Tensor& t, Category category) noexcept {
+  if (auto* s = dynamic_cast<AllocatedStorage*>(t.storage.get())) allocator_for(s->device).drop(s->block, category);
+}
+
+}  // namespace fastcnn

@@ -1,0 +1,55 @@
+// What every op runs in: a device, its allocator and its stream. An op is written as
+//   check -> output shape -> plan -> allocate everything -> launch.
+// `launch` is the only line that knows that there are several devices; on a meta device it does nothing.
+#pragma once
+
+#include "common/tensor.h"
+#include "memory/allocator.h"
+#include "memory/storage.h"
+
+namespace fastcnn::ops {
+
+struct Context {
+  Device device;
+  void* stream = nullptr;  ///< CUDA stream; nullptr on the CPU
+  const DeviceProps& props() const { return device_props(device); }
+};
+inline Context context_of(const Tensor& t) { return Context{t.device(), nullptr}; }
+
+/// A device's kernel for one op: takes a plain struct of pointers and extents.
+template <class Params>
+using CpuKernel = void (*)(const Params&);
+template <class Params>
+using CudaKernel = void (*)(const Params&, void* stream);
+
+/// `cuda` is nullptr in a build without that kernel; then running on CUDA is a DeviceError that says so.
+template <class Params>
+void launch(const Context& ctx, const char* op, const Params& params, CpuKernel<Params> cpu,
+            CudaKernel<Params> cuda = nullptr) {
+  if (ctx.device.type == DeviceType::cpu) {
+    cpu(params);
+  } else if (ctx.device.type == DeviceType::cuda) {
+    if (!cuda) fail<DeviceError>(op, ": this build has no CUDA kernel for it; use device=\"cpu\"");
+    cuda(params, ctx.stream);
+  }
+}
+
+/// Uninitialised tensors. The category says why the memory exists, for the memory report.
+Tensor empty(const Dims& shape, DType dtype, Device device, Category category = Category::temporary);
+Tensor empty_channels_last(const Dims& shape, DType dtype, Device device,
+                           Category category = Category::temporary);
+Tensor empty_strided(const Dims& shape, const Dims& strides, DType dtype, Device device,
+                     Category category = Category::temporary);
+/// Same shape and memory order as `t` (dense), by default the same dtype.
+Tensor empty_like(const Tensor& t);
+Tensor empty_like(const Tensor& t, DType dtype);
+
+/// All tensors on one device, else ValueError naming both.
+void check_same_device(const char* op, std::initializer_list<const Tensor*> tensors);
+/// All of one dtype, else TypeError naming both.
+void check_same_dtype(const char* op, std::initializer_list<const Tensor*> tensors);
+void check_float(const char* op, const Tensor& t);
+/// In-place targets: not read-only, no overlap of elements (expanded).
+void check_writable(const char* op, const Tensor& t);
+
+}  // namespace fastcnn::ops

@@ -1,0 +1,34 @@
+#include "ops/runtime.h"
+
+#include "common/device.h"
+#include "cpu/isa.h"
+#include "cpu/thread_pool.h"
+
+namespace fastcnn::ops {
+
+namespace {
+void refresh_cpu_props() {
+  const cpu::CpuFacts& facts = cpu::cpu_facts();
+  DeviceProps props;
+  props.name = facts.model;
+  props.isa = cpu::isa_name();
+  props.threads = cpu::num_threads();
+  props.l1_bytes = size_t(facts.l1_bytes);
+  props.l2_bytes = size_t(facts.l2_bytes);
+  props.l3_bytes = size_t(facts.l3_bytes);
+  set_cpu_props(props);
+}
+}  // namespace
+
+void initialize_runtime() { refresh_cpu_props(); }
+int num_threads() { return cpu::num_threads(); }
+void set_num_threads(int n) {
+  cpu::set_num_threads(n);
+  refresh_cpu_props();
+}
+void set_isa(const std::string& name) {
+  cpu::set_isa(name);
+  refresh_cpu_props();
+}
+
+}  // namespace fastcnn::ops

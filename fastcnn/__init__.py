@@ -1,0 +1,34 @@
+"""fastcnn: hand-written kernels for convolutional networks on CPU and CUDA, without a framework behind them."""
+
+from fastcnn import functional as functional
+from fastcnn import memory as memory
+from fastcnn._loader import _core
+from fastcnn.autograd import Function, enable_grad, grad, is_grad_enabled, no_grad, set_grad_enabled
+from fastcnn.errors import DeviceError, OutOfMemoryError
+from fastcnn.tensor import (
+    Tensor,
+    bfloat16,
+    bool_,
+    empty,
+    float16,
+    float32,
+    float64,
+    from_numpy,
+    full,
+    int32,
+    int64,
+    ones,
+    tensor,
+    uint8,
+    zeros,
+)
+
+__all__ = [
+    "DeviceError", "Function", "OutOfMemoryError", "Tensor", "bfloat16", "bool_", "empty", "enable_grad", "float16",
+    "float32", "float64", "from_numpy", "full", "functional", "get_num_threads", "grad", "int32", "int64",
+    "is_grad_enabled", "memory", "no_grad", "ones", "set_grad_enabled", "set_num_threads", "tensor", "uint8", "zeros",
+]  # fmt: skip
+
+_core._set_exception_types(OutOfMemoryError, DeviceError)
+set_num_threads = _core.set_num_threads
+get_num_threads = _core.num_threads

@@ -1,0 +1,372 @@
+"""Reverse-mode differentiation: a tape of Function calls and an iterative engine.
+
+Each differentiable op is a :class:`Function` with a static ``forward(ctx, *args)`` and ``backward(ctx, *grads)``.
+``apply`` runs the forward pass and, if an input needs a gradient, makes the call's context the ``_node`` of the
+outputs. References point one way only - output -> node -> the nodes of its inputs - so the graph dies with its last
+output, without the garbage collector: memory peaks do not depend on it. A saved output is kept as a detached view
+(the node must not own its own output) and re-attached when it is unpacked.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import heapq
+import itertools
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from fastcnn._loader import _core
+
+Tensor = _core.Tensor
+_sequence = itertools.count(1)
+
+
+class _State(threading.local):
+    grad_enabled = True
+
+
+_state = _State()
+
+
+def is_grad_enabled() -> bool:
+    """True unless inside :func:`no_grad`. The setting is per thread."""
+    return _state.grad_enabled
+
+
+@contextlib.contextmanager
+def set_grad_enabled(enabled: bool) -> Iterator[None]:
+    """Records (or does not record) gradients inside the ``with`` block; also usable as a decorator."""
+    previous = _state.grad_enabled
+    _state.grad_enabled = bool(enabled)
+    try:
+        yield
+    finally:
+        _state.grad_enabled = previous
+
+
+def no_grad() -> contextlib.AbstractContextManager[None]:
+    """``with no_grad():`` nothing inside is recorded, outputs have ``requires_grad=False``."""
+    return set_grad_enabled(False)
+
+
+def enable_grad() -> contextlib.AbstractContextManager[None]:
+    """``with enable_grad():`` undoes a surrounding :func:`no_grad`."""
+    return set_grad_enabled(True)
+
+
+class Context:
+    """One recorded Function call: what its backward needs. Free attributes may be set on it."""
+
+    __slots__ = ("__dict__", "_saved", "edges", "function", "needs_input_grad", "outputs", "sequence", "to_save")
+
+    def __init__(self) -> None:
+        self.to_save: tuple[Tensor | None, ...] = ()
+        self._saved: list[tuple[Any, int]] | None = None
+        self.edges: tuple[Any, ...] = ()
+
+    def save_for_backward(self, *tensors: Tensor | None) -> None:
+        """Keeps tensors for ``backward``; in-place changes to them before then are an error there."""
+        self.to_save = tensors
+
+    @property
+    def saved_tensors(self) -> list[Tensor | None]:
+        """The saved tensors, in order; an error if they were freed or changed in place."""
+        if self._saved is None:
+            raise RuntimeError(
+                f"backward of {self.function.__name__}: the graph was freed by an earlier backward, expected one pass; "
+                "call the first with retain_graph=True"
+            )
+        out: list[Tensor | None] = []
+        for saved, position in self._saved:
+            tensor = None if saved is None else saved.unpack(self.function.__name__)
+            if tensor is not None and _state.grad_enabled and position:
+                tensor = self._reattach(tensor, position)
+            out.append(tensor)
+        return out
+
+    def _reattach(self, tensor: Tensor, position: int) -> Tensor:
+        """Gives a saved tensor its place in the graph again (only needed for gradients of gradients)."""
+        if position < 0:  # our own output number -position - 1
+            tensor._node, tensor._output_index, tensor.requires_grad = self, -position - 1, True
+            return tensor
+        edge = self.edges[position - 1]
+        if edge is None:
+            return tensor
+        if isinstance(edge, Tensor):
+            return edge
+        tensor._node, tensor._output_index, tensor.requires_grad = edge[0], edge[1], True
+        return tensor
+
+    def _seal(self, function: type[Function], inputs: tuple[Any, ...], outputs: tuple[Tensor, ...]) -> None:
+        """Turns the forward call into a node: edges to the inputs, saved tensors, outputs that point here."""
+        self.function = function
+        self.sequence = next(_sequence)
+        self.outputs = len(outputs)
+        self.edges = tuple(
+            None
+            if not (isinstance(a, Tensor) and a.requires_grad)
+            else (a if (node := a._node) is None else (node, a._output_index))
+            for a in inputs
+        )
+        saved = []
+        for t in self.to_save:
+            position = 0
+            for i, a in enumerate(inputs):
+                if a is t:
+                    position = i + 1
+            for i, o in enumerate(outputs):
+                if o is t:
+                    position = -i - 1
+            saved.append((None if t is None else _core.SavedTensor(t), position))
+        self._saved = saved
+        self.to_save = ()
+        for i, o in enumerate(outputs):
+            if not _is_float(o):
+                continue
+            o.requires_grad = True
+            o._node = self
+            if i:
+                o._output_index = i
+
+    def _release(self) -> None:
+        self._saved = None
+        self.edges = ()
+        self.__dict__.clear()
+
+
+def _is_float(t: Tensor) -> bool:
+    return t.dtype in ("float32", "float64", "float16", "bfloat16")
+
+
+class Function:
+    """A differentiable op. Subclass it with static ``forward`` and ``backward`` methods, call it with ``apply``.
+
+    ``forward(ctx, *args)`` computes with raw tensors and returns a tensor or a tuple of tensors;
+    ``backward(ctx, *grad_outputs)`` returns one gradient (or None) per argument of ``forward``. A ``backward``
+    written with differentiable ops sets ``twice = True`` and can be differentiated again.
+    """
+
+    twice = False
+
+    @staticmethod
+    def forward(ctx: Context, *args: Any) -> Any:
+        raise TypeError("Function: a subclass must define forward(ctx, *args)")
+
+    @staticmethod
+    def backward(ctx: Context, *grads: Tensor) -> Any:
+        raise TypeError("Function: a subclass must define backward(ctx, *grads)")
+
+    @classmethod
+    def apply(cls, *args: Any) -> Any:
+        """Runs ``forward`` and records the call if gradients are on and some tensor argument requires one."""
+        ctx = Context()
+        ctx.needs_input_grad = needs = tuple([isinstance(a, Tensor) and a.requires_grad for a in args])
+        if not _state.grad_enabled or True not in needs:
+            ctx.needs_input_grad = (False,) * len(args)
+            return cls.forward(ctx, *args)
+        _state.grad_enabled = False
+        try:
+            result = cls.forward(ctx, *args)
+        finally:
+            _state.grad_enabled = True
+        ctx._seal(cls, args, result if isinstance(result, tuple) else (result,))
+        return result
+
+
+# ---- engine -------------------------------------------------------------------------------------------------
+
+
+def _accumulate(leaf: Tensor, gradient: Tensor) -> None:
+    """leaf.grad += gradient; the first one is taken over without a copy when nobody else holds its memory."""
+    if leaf._grad is not None:
+        total = _core.binary(_ADD, leaf._grad, gradient)
+        _core.drop(leaf._grad, "gradient")
+        leaf._grad = None
+    elif gradient._storage_users == 1 and gradient.strides == leaf.strides:
+        total = gradient
+    else:
+        total = _core.empty_like(leaf, leaf.dtype)
+        _core.copy_(total, gradient)
+    _core.hold(total, "gradient")
+    leaf._grad = total
+
+
+_ADD = _core.BINARY["add"]
+
+
+class _OnceDifferentiable(Function):
+    """Stands behind gradients whose own gradient is not defined, so that asking for it is an error, not a zero."""
+
+    @staticmethod
+    def forward(ctx: Context, name: str, *tensors: Tensor) -> Any:
+        ctx.name = name
+        return tuple(_core.detach(t) for t in tensors)
+
+    @staticmethod
+    def backward(ctx: Context, *grads: Tensor) -> Any:
+        raise RuntimeError(f"backward of {ctx.name}: its gradient is not differentiable again")
+
+
+def _run(
+    roots: Sequence[Tensor], gradients: list[Tensor], retain: bool, create: bool, wanted: dict[int, int] | None
+) -> dict[int, Tensor]:
+    """Walks the graph from the roots in reverse order of creation.
+
+    ``wanted`` maps ids of leaf tensors (or (node, index) keys) to result slots for :func:`grad`; None accumulates into
+    ``.grad`` instead.
+    """
+    pending: dict[int, list[Tensor | None]] = {}
+    queue: list[tuple[int, Context]] = []
+    found: dict[int, Tensor] = {}
+
+    def deliver(edge: Any, gradient: Tensor) -> None:
+        if isinstance(edge, Tensor):
+            if wanted is None:
+                _accumulate(edge, gradient)
+            elif id(edge) in wanted:
+                slot = wanted[id(edge)]
+                found[slot] = _sum(found[slot], gradient) if slot in found else gradient
+            return
+        node, index = edge
+        slots = pending.get(node.sequence)
+        if slots is None:
+            slots = pending[node.sequence] = [None] * node.outputs
+            heapq.heappush(queue, (-node.sequence, node))
+        slots[index] = gradient if slots[index] is None else _sum(slots[index], gradient)
+
+    for root, gradient in zip(roots, gradients):
+        deliver(root if root._node is None else (root._node, root._output_index), gradient)
+    gradients[:] = ()  # the caller's list: the first gradients must not outlive their use
+    gradient = None
+    while queue:
+        _, node = heapq.heappop(queue)
+        grads = pending.pop(node.sequence)
+        if wanted is not None:
+            for i, g in enumerate(grads):
+                slot = wanted.get((node.sequence, i))
+                if slot is not None and g is not None:
+                    found[slot] = g
+        edges = node.edges
+        if node._saved is None:
+            _ = node.saved_tensors  # raises: freed by an earlier pass
+        results = _call(node, grads, create)
+        grads = g = None
+        if not retain:
+            node._release()
+        for i in range(len(edges)):
+            if edges[i] is not None and results[i] is not None:
+                deliver(edges[i], results[i])
+            results[i] = None
+    return found
+
+
+def _sum(a: Tensor, b: Tensor) -> Tensor:
+    if _state.grad_enabled and (a.requires_grad or b.requires_grad):
+        from fastcnn.functional.arithmetic import add
+
+        return add(a, b)
+    return _core.binary(_ADD, a, b)
+
+
+def _call(node: Context, grads: list[Tensor | None], create: bool) -> list[Tensor | None]:
+    """Runs one node's backward and returns a list of gradients, one per input."""
+    function = node.function
+    if create and not function.twice:
+        attached = tuple(t for t in node.saved_tensors if t is not None) + tuple(g for g in grads if g is not None)
+        with no_grad():
+            results = function.backward(node, *grads)
+        results = list(results) if isinstance(results, tuple) else [results]
+        where = [i for i, r in enumerate(results) if r is not None]
+        if where and any(t.requires_grad for t in attached):
+            guarded = _Guard.apply(function.__name__, len(where), *[results[i] for i in where], *attached)
+            for i, t in zip(where, guarded):
+                results[i] = t
+        return results
+    results = function.backward(node, *grads)
+    return list(results) if isinstance(results, tuple) else [results]
+
+
+class _Guard(_OnceDifferentiable):
+    @staticmethod
+    def forward(ctx: Context, name: str, count: int, *tensors: Tensor) -> Any:
+        ctx.name = name
+        return tuple(_core.detach(t) for t in tensors[:count])
+
+
+def backward(
+    tensor: Tensor, gradient: Tensor | None = None, retain_graph: bool = False, create_graph: bool = False
+) -> None:
+    """Adds d(tensor)/d(leaf) to ``.grad`` of every leaf that requires a gradient.
+
+    Args:
+        tensor: the root; must require a gradient.
+        gradient: d(objective)/d(tensor), of tensor's shape and dtype; may be left out for one-element tensors.
+        retain_graph: keep what backward needs, so that it can run again.
+        create_graph: record the backward pass itself, for gradients of gradients (implies ``retain_graph``).
+    """
+    roots, gradients = _roots([tensor], [gradient])
+    with set_grad_enabled(create_graph), _phase("backward"):
+        _run(roots, gradients, retain_graph or create_graph, create_graph, None)
+
+
+def grad(
+    outputs: Tensor | Sequence[Tensor],
+    inputs: Tensor | Sequence[Tensor],
+    grad_outputs: Tensor | Sequence[Tensor | None] | None = None,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+    allow_unused: bool = False,
+) -> tuple[Tensor | None, ...]:
+    """Returns d(outputs)/d(inputs) without touching any ``.grad``; arguments as in ``torch.autograd.grad``."""
+    outputs = [outputs] if isinstance(outputs, Tensor) else list(outputs)
+    inputs = [inputs] if isinstance(inputs, Tensor) else list(inputs)
+    if grad_outputs is None or isinstance(grad_outputs, Tensor):
+        grad_outputs = [grad_outputs] * len(outputs)
+    roots, gradients = _roots(outputs, grad_outputs)
+    wanted = {
+        (id(t) if t._node is None else (t._node.sequence, t._output_index)): i for i, t in enumerate(inputs)
+    }
+    retain = create_graph if retain_graph is None else retain_graph
+    with set_grad_enabled(create_graph), _phase("backward"):
+        found = _run(roots, gradients, retain or create_graph, create_graph, wanted)
+    missing = [i for i in range(len(inputs)) if i not in found]
+    if missing and not allow_unused:
+        raise ValueError(
+            f"grad: inputs {missing} are not part of the graph of the outputs; pass allow_unused=True to get None"
+        )
+    return tuple(found.get(i) for i in range(len(inputs)))
+
+
+def _roots(outputs: list[Tensor], gradients: Sequence[Tensor | None]) -> tuple[list[Tensor], list[Tensor]]:
+    filled = []
+    for tensor, gradient in zip(outputs, gradients):
+        if not tensor.requires_grad:
+            raise ValueError(
+                "backward: the tensor does not require a gradient, expected one computed from a tensor with "
+                "requires_grad=True outside no_grad()"
+            )
+        if gradient is None:
+            if tensor.numel() != 1:
+                raise ValueError(
+                    f"backward: got a tensor of shape {tensor.shape} without a gradient, expected one element; pass "
+                    "gradient= or reduce it first (.sum(), .mean())"
+                )
+            gradient = _core.empty_like(tensor, tensor.dtype)
+            _core.fill_(gradient, 1.0)
+        elif gradient.shape != tensor.shape or gradient.dtype != tensor.dtype:
+            raise ValueError(
+                f"backward: gradient is {gradient.dtype} {gradient.shape}, expected {tensor.dtype} {tensor.shape}"
+            )
+        filled.append(gradient)
+    return outputs, filled
+
+
+@contextlib.contextmanager
+def _phase(name: str) -> Iterator[None]:
+    previous = _core.phase()
+    _core.set_phase(name)
+    try:
+        yield
+    finally:
+        _core.set_phase(previous)

@@ -1,0 +1,5 @@
+"""Functions on tensors: names, argument order and defaults of ``torch.nn.functional`` (differences are documented)."""
+
+from fastcnn.functional.activation import *  # noqa: F403
+from fastcnn.functional.arithmetic import *  # noqa: F403
+from fastcnn.functional.shape import *  # noqa: F403

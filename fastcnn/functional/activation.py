@@ -1,0 +1,157 @@
+"""Activation functions. Values and gradients follow PyTorch, also at 0, at infinities and for NaN.
+
+Saved for backward: the output for relu, sigmoid and tanh (it lives anyway), else the input.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastcnn._loader import _core
+from fastcnn.autograd import Context, Function, Tensor
+
+__all__ = [
+    "celu", "elu", "gelu", "hardshrink", "hardsigmoid", "hardswish", "hardtanh", "leaky_relu", "logsigmoid", "mish",
+    "relu", "relu6", "selu", "sigmoid", "silu", "softplus", "softshrink", "softsign", "tanh", "tanhshrink",
+    "threshold",
+]  # fmt: skip
+
+_U, _B = _core.UNARY, _core.BINARY
+_FROM_OUTPUT = {"relu", "sigmoid", "tanh"}
+
+
+class _Activation(Function):
+    @staticmethod
+    def forward(ctx: Context, x: Tensor, name: str, p0: float, p1: float) -> Tensor:
+        y = _core.unary(_U[name], x, p0, p1)
+        ctx.call = name, p0, p1
+        ctx.save_for_backward(y if name in _FROM_OUTPUT else x)
+        return y
+
+    @staticmethod
+    def backward(ctx: Context, dy: Tensor) -> Any:
+        name, p0, p1 = ctx.call
+        (t,) = ctx.saved_tensors
+        return _core.binary(_B[name + "_backward"], dy, t, p0, p1), None, None, None
+
+
+def _activation(x: Tensor, name: str, p0: float = 0.0, p1: float = 0.0, inplace: bool = False) -> Tensor:
+    if inplace:
+        if x.requires_grad:
+            raise ValueError(f"{name}: inplace=True on a tensor that requires a gradient; use inplace=False")
+        _core.unary_(_U[name], x, p0, p1)
+        return x
+    return _Activation.apply(x, name, p0, p1)
+
+
+def relu(x: Tensor, inplace: bool = False) -> Tensor:
+    """max(x, 0); relu(NaN) = NaN; gradient 0 at 0 and 1 at NaN. Saves its output."""
+    return _activation(x, "relu", inplace=inplace)
+
+
+def relu6(x: Tensor, inplace: bool = False) -> Tensor:
+    """min(max(x, 0), 6); gradient 0 at both ends."""
+    return _activation(x, "relu6", inplace=inplace)
+
+
+def leaky_relu(x: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
+    """x where x > 0, else negative_slope * x."""
+    return _activation(x, "leaky_relu", negative_slope, inplace=inplace)
+
+
+def elu(x: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
+    """x where x > 0, else alpha * (e^x - 1) (Clevert 2015)."""
+    return _activation(x, "elu", alpha, inplace=inplace)
+
+
+def selu(x: Tensor, inplace: bool = False) -> Tensor:
+    """Self-normalising elu with the constants of Klambauer 2017."""
+    return _activation(x, "selu", inplace=inplace)
+
+
+def celu(x: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
+    """x where x > 0, else alpha * (e^(x/alpha) - 1) (Barron 2017)."""
+    if alpha == 0:
+        raise ValueError("celu: alpha is 0, expected a non-zero number")
+    return _activation(x, "celu", alpha, inplace=inplace)
+
+
+def gelu(x: Tensor, approximate: str = "none") -> Tensor:
+    """x * Phi(x) (Hendrycks 2016), exact, or with approximate="tanh" the paper's tanh formula."""
+    if approximate not in ("none", "tanh"):
+        raise ValueError(f"gelu: approximate is {approximate!r}, expected 'none' or 'tanh'")
+    return _activation(x, "gelu" if approximate == "none" else "gelu_tanh")
+
+
+def sigmoid(x: Tensor) -> Tensor:
+    """1 / (1 + e^-x). Saves its output."""
+    return _activation(x, "sigmoid")
+
+
+def tanh(x: Tensor) -> Tensor:
+    """Hyperbolic tangent. Saves its output."""
+    return _activation(x, "tanh")
+
+
+def silu(x: Tensor, inplace: bool = False) -> Tensor:
+    """x * sigmoid(x), also called swish."""
+    return _activation(x, "silu", inplace=inplace)
+
+
+def mish(x: Tensor, inplace: bool = False) -> Tensor:
+    """x * tanh(softplus(x)) (Misra 2019)."""
+    return _activation(x, "mish", inplace=inplace)
+
+
+def softplus(x: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
+    """log(1 + e^(beta x)) / beta; the identity where beta * x > threshold."""
+    return _activation(x, "softplus", beta, threshold)
+
+
+def softsign(x: Tensor) -> Tensor:
+    """x / (1 + |x|)."""
+    return _activation(x, "softsign")
+
+
+def hardtanh(x: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Tensor:
+    """x clipped to [min_val, max_val]; gradient 0 at the ends."""
+    if min_val > max_val:
+        raise ValueError(f"hardtanh: min_val {min_val} is above max_val {max_val}, expected min_val <= max_val")
+    return _activation(x, "hardtanh", min_val, max_val, inplace=inplace)
+
+
+def hardswish(x: Tensor, inplace: bool = False) -> Tensor:
+    """x * relu6(x + 3) / 6 (Howard 2019)."""
+    return _activation(x, "hardswish", inplace=inplace)
+
+
+def hardsigmoid(x: Tensor, inplace: bool = False) -> Tensor:
+    """relu6(x + 3) / 6."""
+    return _activation(x, "hardsigmoid", inplace=inplace)
+
+
+def hardshrink(x: Tensor, lambd: float = 0.5) -> Tensor:
+    """x where |x| > lambd, else 0."""
+    return _activation(x, "hardshrink", lambd)
+
+
+def softshrink(x: Tensor, lambd: float = 0.5) -> Tensor:
+    """x moved towards 0 by lambd, 0 where |x| <= lambd."""
+    if lambd < 0:
+        raise ValueError(f"softshrink: lambd is {lambd}, expected a number >= 0")
+    return _activation(x, "softshrink", lambd)
+
+
+def tanhshrink(x: Tensor) -> Tensor:
+    """x - tanh(x)."""
+    return _activation(x, "tanhshrink")
+
+
+def logsigmoid(x: Tensor) -> Tensor:
+    """log(sigmoid(x)), without overflow."""
+    return _activation(x, "logsigmoid")
+
+
+def threshold(x: Tensor, threshold: float, value: float, inplace: bool = False) -> Tensor:
+    """x where x > threshold, else value."""
+    return _activation(x, "threshold", threshold, value, inplace=inplace)

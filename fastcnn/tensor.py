@@ -1,0 +1,338 @@
+"""Making tensors, and the methods and operators of the Tensor class (which is compiled, see csrc/common/tensor.h)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from fastcnn import autograd
+from fastcnn import functional as F
+from fastcnn._loader import _core
+
+Tensor = _core.Tensor
+_TEMPORARY = _core.CATEGORY["temporary"]
+
+float32, float64, float16, bfloat16 = "float32", "float64", "float16", "bfloat16"
+uint8, int32, int64, bool_ = "uint8", "int32", "int64", "bool"
+_NUMPY_DTYPES = ("float32", "float64", "float16", "uint8", "int32", "int64", "bool")
+
+
+def dtype_name(dtype: Any) -> str:
+    """The library's name of a dtype given as a string, a NumPy dtype or type, or a torch dtype."""
+    if isinstance(dtype, str):
+        return dtype
+    text = str(dtype)
+    if text.startswith("torch."):
+        return text[6:]
+    if dtype is float:
+        return "float32"
+    if dtype is int:
+        return "int64"
+    return np.dtype(dtype).name
+
+
+# ---- making tensors -----------------------------------------------------------------------------------------
+
+
+def _native(array: np.ndarray, op: str) -> np.ndarray:
+    """The array itself when its memory can be borrowed, else a native-endian copy with whole-element strides."""
+    if array.dtype.byteorder == ">" or (array.dtype.byteorder == "<" and np.little_endian is False):
+        array = array.astype(array.dtype.newbyteorder("="))
+    if array.dtype.name not in _NUMPY_DTYPES:
+        raise TypeError(
+            f"{op}: got a NumPy array of {array.dtype}, expected one of {', '.join(_NUMPY_DTYPES)}; "
+            "convert with .astype first"
+        )
+    aligned = array.ctypes.data % array.itemsize == 0
+    if not aligned or any(s % array.itemsize for s in array.strides):
+        array = np.ascontiguousarray(array).copy()
+    return array
+
+
+def from_numpy(array: np.ndarray) -> Tensor:
+    """A tensor on the array's own memory (any strides, also negative); it keeps the array alive.
+
+    Byte-swapped or unaligned arrays are copied. Memory of a read-only array is never written: in-place ops on the
+    tensor raise ValueError.
+    """
+    if not isinstance(array, np.ndarray):
+        raise TypeError(f"from_numpy: got {type(array).__name__}, expected a numpy.ndarray; use fastcnn.tensor(data)")
+    array = _native(array, "from_numpy")
+    strides = tuple(s // array.itemsize for s in array.strides)
+    return _core.borrow(
+        array.ctypes.data, array.shape, strides, array.dtype.name, "cpu", not array.flags.writeable, array
+    )
+
+
+def tensor(data: Any, dtype: Any = None, device: str = "cpu", requires_grad: bool = False) -> Tensor:
+    """A new tensor with a copy of `data`: numbers, nested lists, NumPy arrays or tensors.
+
+    Without `dtype`, Python floats become float32, ints int64, bools bool; arrays and tensors keep theirs.
+    """
+    if isinstance(data, Tensor):
+        out = _core.to(data, dtype_name(dtype) if dtype is not None else data.dtype, device, True, _TEMPORARY)
+    else:
+        if not isinstance(data, np.ndarray):
+            foreign = not isinstance(data, (list, tuple, int, float, bool, np.generic))
+            array = np.asarray(data)
+            if array.dtype == np.float64 and not foreign and not isinstance(data, np.generic):
+                array = array.astype(np.float32 if dtype is None else np.float64)
+            data = array
+        source = from_numpy(_native(data, "tensor"))
+        out = _core.to(source, dtype_name(dtype) if dtype is not None else source.dtype, device, True, _TEMPORARY)
+    if requires_grad:
+        requires_grad_(out)
+    return out
+
+
+def _shape(shape: tuple[Any, ...]) -> tuple[int, ...]:
+    if len(shape) == 1 and isinstance(shape[0], (tuple, list)):
+        shape = tuple(shape[0])
+    return tuple(int(s) for s in shape)
+
+
+def empty(*shape: Any, dtype: Any = "float32", device: str = "cpu", requires_grad: bool = False) -> Tensor:
+    """An uninitialised tensor."""
+    out = _core.empty(_shape(shape), dtype_name(dtype), device, _TEMPORARY)
+    return requires_grad_(out) if requires_grad else out
+
+
+def full(
+    shape: Sequence[int], fill_value: float, dtype: Any = "float32", device: str = "cpu", requires_grad: bool = False
+) -> Tensor:
+    """A tensor filled with one value."""
+    out = empty(tuple(shape), dtype=dtype, device=device)
+    _core.fill_(out, float(fill_value))
+    return requires_grad_(out) if requires_grad else out
+
+
+def zeros(*shape: Any, dtype: Any = "float32", device: str = "cpu", requires_grad: bool = False) -> Tensor:
+    """A tensor of zeros."""
+    return full(_shape(shape), 0.0, dtype, device, requires_grad)
+
+
+def ones(*shape: Any, dtype: Any = "float32", device: str = "cpu", requires_grad: bool = False) -> Tensor:
+    """A tensor of ones."""
+    return full(_shape(shape), 1.0, dtype, device, requires_grad)
+
+
+# ---- methods ------------------------------------------------------------------------------------------------
+
+
+def requires_grad_(self: Tensor, requires_grad: bool = True) -> Tensor:
+    """Switches gradients on or off for a float tensor; returns it."""
+    if requires_grad and self.dtype not in ("float32", "float64", "float16", "bfloat16"):
+        raise TypeError(f"requires_grad_: got a {self.dtype} tensor, expected a float dtype")
+    if not requires_grad and self._node is not None:
+        raise ValueError("requires_grad_: only leaf tensors can be switched off; use .detach()")
+    self.requires_grad = requires_grad
+    return self
+
+
+class _To(autograd.Function):
+    twice = True
+
+    @staticmethod
+    def forward(ctx: autograd.Context, x: Tensor, dtype: str, device: str) -> Tensor:
+        ctx.source = x.dtype, x.device
+        return _core.to(x, dtype, device, True, _TEMPORARY)
+
+    @staticmethod
+    def backward(ctx: autograd.Context, dy: Tensor) -> Any:
+        return _To.apply(dy, *ctx.source), None, None
+
+
+def to(self: Tensor, *args: Any, dtype: Any = None, device: str | None = None, copy: bool = False) -> Tensor:
+    """`x.to("float16")`, `x.to("cuda")`, `x.to(device=..., dtype=...)`; x itself if nothing changes.
+
+    The memory order is kept. Gradients flow back in x's own dtype and device.
+    """
+    for a in args:
+        name = a if isinstance(a, str) else dtype_name(a)
+        if name in (*_NUMPY_DTYPES, "bfloat16"):
+            dtype = name
+        else:
+            device = name
+    dtype = self.dtype if dtype is None else dtype_name(dtype)
+    device = self.device if device is None else device
+    if not copy and dtype == self.dtype and device == self.device:
+        return self
+    return _To.apply(self, dtype, device)
+
+
+def clone(self: Tensor) -> Tensor:
+    """A copy in the same memory order, with gradient."""
+    return _To.apply(self, self.dtype, self.device)
+
+
+class _Contiguous(autograd.Function):
+    twice = True
+
+    @staticmethod
+    def forward(ctx: autograd.Context, x: Tensor, channels_last: bool) -> Tensor:
+        return _core.contiguous(x, channels_last)
+
+    @staticmethod
+    def backward(ctx: autograd.Context, dy: Tensor) -> Any:
+        return dy, None
+
+
+def contiguous(self: Tensor, memory_format: str = "contiguous") -> Tensor:
+    """The same values in NCHW ("contiguous") or NHWC ("channels_last") memory; x itself if it is so already."""
+    if memory_format not in ("contiguous", "channels_last"):
+        raise ValueError(f"contiguous: got {memory_format!r}, expected 'contiguous' or 'channels_last'")
+    last = memory_format == "channels_last"
+    if self.is_channels_last() if last else self.is_contiguous():
+        return self
+    return _Contiguous.apply(self, last)
+
+
+def numpy(self: Tensor) -> np.ndarray:
+    """An ndarray on the tensor's memory (no copy); CPU tensors without gradient only."""
+    if self.requires_grad:
+        raise ValueError("numpy: the tensor requires a gradient; use .detach().numpy()")
+    return _core.to_numpy(self)
+
+
+def _array(self: Tensor, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+    source = self
+    if self.dtype == "bfloat16":
+        if copy is False:
+            raise ValueError("__array__: NumPy has no bfloat16, so copy=False cannot be honoured")
+        source = _core.to(self, "float32", self.device, True, _TEMPORARY)
+    out = _core.to_numpy(source)
+    if dtype is not None and out.dtype != dtype:
+        if copy is False:
+            raise ValueError(f"__array__: got copy=False but {self.dtype} must be converted to {dtype}")
+        return out.astype(dtype)
+    return out.copy() if copy else out
+
+
+def detach(self: Tensor) -> Tensor:
+    """The same memory outside the graph."""
+    return _core.detach(self)
+
+
+def _inplace_target(self: Tensor, op: str) -> None:
+    if autograd.is_grad_enabled() and self.requires_grad:
+        raise ValueError(f"{op}: in-place on a tensor that requires a gradient; wrap it in no_grad() or use {op[:-1]}")
+
+
+def copy_(self: Tensor, source: Any) -> Tensor:
+    """Writes `source` (tensor, array or number), broadcast and converted, into this tensor."""
+    _inplace_target(self, "copy_")
+    source = source if isinstance(source, Tensor) else tensor(source, device="cpu")
+    _core.copy_(self, source)
+    return self
+
+
+def fill_(self: Tensor, value: float) -> Tensor:
+    """Sets every element."""
+    _inplace_target(self, "fill_")
+    _core.fill_(self, float(value))
+    return self
+
+
+def zero_(self: Tensor) -> Tensor:
+    """Sets every element to 0."""
+    return fill_(self, 0.0)
+
+
+def _inplace(name: str, core: str) -> Any:
+    scalar = {"add": "add_scalar", "mul": "mul_scalar", "div": "div_scalar"}
+
+    def method(self: Tensor, other: Any, *, alpha: float = 1.0) -> Tensor:
+        _inplace_target(self, name)
+        if isinstance(other, Tensor):
+            if alpha != 1.0:
+                _core.binary_(_core.BINARY["axpy"], self, other, alpha if core == "add" else -alpha)
+            else:
+                _core.binary_(_core.BINARY[core], self, other)
+        elif core == "sub":
+            _core.unary_(_core.UNARY["add_scalar"], self, -float(other) * alpha)
+        else:
+            _core.unary_(_core.UNARY[scalar[core]], self, float(other) * alpha)
+        return self
+
+    method.__name__ = name
+    method.__doc__ = f"In-place {core}, broadcast to this tensor's shape; alpha scales the operand of add_ and sub_."
+    return method
+
+
+def _truth(self: Tensor) -> bool:
+    if self.numel() != 1:
+        raise ValueError(f"bool: a tensor of shape {self.shape} has no single truth value; use .any() or .all()")
+    return bool(_core.item(self))
+
+
+def item(self: Tensor) -> float | int | bool:
+    """The one element as a Python number."""
+    value = _core.item(self)
+    if self.dtype == "bool":
+        return bool(value)
+    return int(self.numpy().reshape(())) if self.dtype in ("uint8", "int32", "int64") else value
+
+
+def _repr(self: Tensor) -> str:
+    extra = "" if self.dtype == "float32" else f", dtype={self.dtype}"
+    extra += "" if self.device == "cpu" else f", device={self.device}"
+    extra += ", requires_grad=True" if self.requires_grad and self._node is None else ""
+    extra += f", grad_fn={self._node.function.__name__.lstrip('_')}" if self._node is not None else ""
+    if self.device.startswith("meta"):
+        return f"tensor(shape={self.shape}{extra})"
+    text = np.array2string(np.asarray(_array(self)), separator=", ", threshold=200, prefix="tensor(")
+    return f"tensor({text}{extra})"
+
+
+def _length(self: Tensor) -> int:
+    if self.ndim == 0:
+        raise TypeError("len: a 0-dimensional tensor has no length")
+    return self.shape[0]
+
+
+def _grad_setter(self: Tensor, value: Tensor | None) -> None:
+    if value is not None and (value.shape != self.shape or value.dtype != self.dtype):
+        raise ValueError(f"grad: got {value.dtype} {value.shape}, expected {self.dtype} {self.shape}")
+    if self._grad is not None:
+        _core.drop(self._grad, "gradient")
+    if value is not None:
+        _core.hold(value, "gradient")
+    self._grad = value
+
+
+def _attach() -> None:
+    """Gives the compiled class its Python half."""
+    own = dict(
+        requires_grad_=requires_grad_, to=to, clone=clone, contiguous=contiguous, numpy=numpy, detach=detach,
+        copy_=copy_, fill_=fill_, zero_=zero_, item=item, backward=autograd.backward,
+        add_=_inplace("add_", "add"), sub_=_inplace("sub_", "sub"), mul_=_inplace("mul_", "mul"),
+        div_=_inplace("div_", "div"), __array__=_array, __repr__=_repr, __bool__=_truth, __len__=_length,
+        __float__=lambda self: float(item(self)), __int__=lambda self: int(item(self)),
+        __format__=lambda self, spec: format(item(self), spec) if spec else repr(self),
+        __hash__=lambda self: id(self), __array_priority__=1000,
+        grad=property(lambda self: self._grad, _grad_setter, doc="d(objective)/d(this tensor) after backward()."),
+        is_leaf=property(lambda self: self._node is None), grad_fn=property(lambda self: self._node),
+        T=property(lambda self: F.permute(self, tuple(reversed(range(self.ndim))))),
+        size=lambda self, dim=None: self.shape if dim is None else self.shape[dim], dim=lambda self: self.ndim,
+        float=lambda self: to(self, "float32"), double=lambda self: to(self, "float64"),
+        half=lambda self: to(self, "float16"), long=lambda self: to(self, "int64"), bool=lambda self: to(self, "bool"),
+        view=F.reshape, cpu=lambda self: to(self, device="cpu"), tolist=lambda self: _array(self).tolist(),
+        __add__=F.add, __radd__=lambda a, b: F.add(b, a), __sub__=F.sub, __rsub__=lambda a, b: F.sub(b, a),
+        __mul__=F.mul, __rmul__=lambda a, b: F.mul(b, a), __truediv__=F.div,
+        __rtruediv__=lambda a, b: F.div(b, a), __pow__=F.pow, __rpow__=lambda a, b: F.pow(b, a), __neg__=F.neg,
+        __abs__=F.abs, __eq__=F.eq, __ne__=F.ne, __lt__=F.lt, __le__=F.le, __gt__=F.gt, __ge__=F.ge,
+        __invert__=F.logical_not, __and__=F.logical_and, __or__=F.logical_or, __xor__=F.logical_xor,
+        __getitem__=F.getitem,
+    )  # fmt: skip
+    for name, value in own.items():
+        setattr(Tensor, name, value)
+    functions = "abs exp expm1 log log1p sqrt rsqrt reciprocal square sin cos erf neg sign clamp maximum minimum pow "
+    functions += "isfinite isnan isinf logical_not reshape flatten permute transpose expand squeeze unsqueeze relu "
+    functions += "sigmoid tanh"
+    for name in functions.split():
+        setattr(Tensor, name, getattr(F, name))
+
+
+_attach()
