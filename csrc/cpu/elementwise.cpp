@@ -1,6 +1,7 @@
 #include "cpu/elementwise.h"
 
 #include <algorithm>
+#include <limits>
 
 #include "cpu/isa.h"
 #include "cpu/thread_pool.h"

@@ -29,7 +29,7 @@ constexpr double kSqrt2OverPi = 0.79788456080286535588;
 #define FC_UNARY(Name, expression)                            \
   struct Name {                                               \
     template <class A, class P>                               \
-    static inline A f(A x, [[maybe_unused]] P p, [[maybe_unused]] P q) { \
+    static inline A f([[maybe_unused]] A x, [[maybe_unused]] P p, [[maybe_unused]] P q) { \
       return A(expression);                                   \
     }                                                         \
   };

@@ -1,0 +1,69 @@
+// Convolution. Geometry and request travel as plain tuples: Python has normalised their forms.
+#include <optional>
+
+#include "bindings/casters.h"
+#include "ops/conv.h"
+
+namespace fastcnn {
+
+namespace {
+using T = const Tensor&;
+using D = const Dims&;
+
+AlgoRequest request(const std::string& name, bool strict, std::optional<size_t> limit) {
+  return AlgoRequest{name, strict, limit.value_or(kNoLimit)};
+}
+Pass parse_pass(const std::string& name) {
+  for (Pass pass : {Pass::forward, Pass::backward_input, Pass::backward_weight})
+    if (name == name_of(pass)) return pass;
+  fail<ValueError>("conv: pass is '", name, "', expected forward, backward_input or backward_weight");
+}
+}  // namespace
+
+void bind_conv(py::module_& m) {
+  py::class_<ConvGeometry>(m, "ConvGeometry")
+      .def(py::init([](D stride, D dilation, D pad_low, D pad_high, int64_t groups, const std::string& mode) {
+        return ConvGeometry{stride, dilation, pad_low, pad_high, groups, parse_pad_mode(mode)};
+      }));
+  py::class_<AlgoRequest>(m, "AlgoRequest").def(py::init(&request));
+  m.def("conv_forward",
+        [](const char* op, T x, T w, std::optional<Tensor> bias, const ConvGeometry& g, const AlgoRequest& r) {
+          ops::ConvFusion fusion;
+          fusion.bias = std::move(bias);
+          return ops::conv_forward(op, x, w, fusion, g, r);
+        },
+        release_gil());
+  m.def("conv_forward_fused",
+        [](const char* op, T x, T w, std::optional<Tensor> bias, std::optional<Tensor> residual,
+           std::optional<Tensor> scale, std::optional<Tensor> shift, const std::string& before,
+           const std::string& after, const ConvGeometry& g, const AlgoRequest& r) {
+          return ops::conv_forward(op, x, w,
+                                   {bias, residual, scale, shift, parse_unary(before), parse_unary(after)}, g, r);
+        },
+        release_gil());
+  m.def("conv_backward_input", &ops::conv_backward_input, release_gil());
+  m.def("conv_backward_weight", &ops::conv_backward_weight, release_gil());
+  m.def("conv_backward",
+        [](const char* op, T x, T w, T dy, const ConvGeometry& g, const AlgoRequest& rx, const AlgoRequest& rw, bool dx,
+           bool dw) {
+          ops::ConvGradients out = ops::conv_backward(op, x, w, dy, g, rx, rw, dx, dw);
+          return std::make_pair(std::move(out.dx), std::move(out.dw));
+        },
+        release_gil());
+  m.def("conv_output_extent", &conv_output_extent);
+  m.def("named_padding", [](const std::string& name, int64_t in, int64_t filter, int64_t stride, int64_t dilation) {
+    int64_t low, high;
+    named_padding(name, in, filter, stride, dilation, low, high);
+    return std::make_pair(low, high);
+  });
+  m.def("conv_rows", [](D x, D w, const ConvGeometry& g, const std::string& pass, DType dtype, Device device,
+                        const AlgoRequest& r) {
+    py::list out;
+    for (const ConvRow& row : ops::conv_rows(x, w, g, parse_pass(pass), dtype, device, r))
+      out.append(py::make_tuple(row.name, row.reason.empty() ? py::object(py::none()) : py::str(row.reason),
+                                row.workspace_bytes, row.cost, row.chosen));
+    return out;
+  });
+}
+
+}  // namespace fastcnn

@@ -1,0 +1,62 @@
+// An algorithm is a row of a table, not a branch. Per device and problem kind one table; plan() picks a row.
+// plan() is a pure function of its arguments: the runtime, the memory estimator, tests and benchmarks call it
+// and get the same answer. A new algorithm is one file and one row.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "common/conv_problem.h"
+#include "common/device.h"
+
+namespace fastcnn {
+
+constexpr size_t kNoLimit = SIZE_MAX;
+
+/// Tensors of one convolution call. Which are inputs and which is the output depends on the pass.
+struct ConvArgs {
+  const ConvProblem* problem;
+  Tensor x, w, y;                      ///< forward: y out; backward_input: x out; backward_weight: w out (y is dy)
+  Tensor bias, scale, shift, residual;  ///< as the problem's prologue and epilogue say; else without storage
+  void* workspace = nullptr;
+  size_t workspace_bytes = 0;
+  int threads = 1;
+};
+
+struct ConvAlgo {
+  const char* name;  ///< the word used in algo=, tests, bench and logs
+  /// nullptr if the row can run this problem and pass, else the reason it cannot.
+  const char* (*unsupported)(const ConvProblem&, Pass, const DeviceProps&);
+  /// Everything the row needs beside its tensors: packed weights, transforms, partial sums. Pure, host only.
+  size_t (*workspace_bytes)(const ConvProblem&, Pass, const DeviceProps&);
+  /// Estimated microseconds from facts of the machine; only their order matters.
+  double (*cost)(const ConvProblem&, Pass, const DeviceProps&);
+  /// nullptr in a build without this device.
+  void (*run)(const ConvArgs&, Pass, void* stream);
+};
+
+struct ConvRow {  ///< one row's verdict, for conv_algorithms() and logs
+  std::string name, reason;  ///< reason is empty if it can run
+  size_t workspace_bytes = 0;
+  double cost = 0;
+  bool chosen = false;
+};
+
+struct ConvPlan {
+  const ConvAlgo* algo = nullptr;
+  size_t workspace_bytes = 0;
+};
+
+/// The request: "auto", a name (strict), or a preference (a name that may be passed over).
+struct AlgoRequest {
+  std::string name = "auto";
+  bool strict = true;
+  size_t workspace_limit = kNoLimit;
+};
+
+/// The cheapest row that can run and fits the limit (a later row wins only if it is cheaper). A strict name that
+/// cannot run, or does not fit, is a ValueError with the reason. The last row must accept everything at 0 bytes.
+ConvPlan plan(const std::vector<ConvAlgo>& table, const ConvProblem& problem, Pass pass, const DeviceProps& props,
+              const AlgoRequest& request, std::vector<ConvRow>* rows = nullptr);
+
+}  // namespace fastcnn

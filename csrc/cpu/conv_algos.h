@@ -1,0 +1,17 @@
+// The CPU's table of convolution algorithms. Add a row: one file conv_<name>.cpp, its functions declared here,
+// one line in conv_algos.cpp. Nothing else changes: tests, bench and the estimator read the table.
+#pragma once
+
+#include "common/algo.h"
+
+namespace fastcnn::cpu {
+
+const std::vector<ConvAlgo>& conv_algos();
+
+// conv_direct.cpp: any geometry, dtype, strides and fusion; no workspace.
+const char* conv_direct_unsupported(const ConvProblem&, Pass, const DeviceProps&);
+size_t conv_direct_workspace_bytes(const ConvProblem&, Pass, const DeviceProps&);
+double conv_direct_cost(const ConvProblem&, Pass, const DeviceProps&);
+void conv_direct_run(const ConvArgs&, Pass, void* stream);
+
+}  // namespace fastcnn::cpu

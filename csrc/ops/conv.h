@@ -1,0 +1,39 @@
+// Convolution: check -> plan -> allocate -> run, for the three passes. Outputs are channels_last.
+#pragma once
+
+#include <optional>
+
+#include "common/algo.h"
+#include "ops/context.h"
+
+namespace fastcnn::ops {
+
+using MaybeTensor = std::optional<Tensor>;
+
+/// What may be fused into a forward call (csrc/common/conv_problem.h).
+struct ConvFusion {
+  MaybeTensor bias, residual, scale, shift;
+  Unary prologue_activation = Unary::copy, epilogue_activation = Unary::copy;
+};
+
+Tensor conv_forward(const char* op, const Tensor& x, const Tensor& w, const ConvFusion& fusion,
+                    const ConvGeometry& geometry, const AlgoRequest& request);
+/// Gradient of the (prologue-transformed) input of shape `x_shape`.
+Tensor conv_backward_input(const char* op, const Dims& x_shape, const Tensor& w, const Tensor& dy,
+                           const ConvGeometry& geometry, const AlgoRequest& request);
+/// Gradient of the weight, in row-major (K, C/G, ...) memory.
+Tensor conv_backward_weight(const char* op, const Tensor& x, const Dims& w_shape, const Tensor& dy,
+                            const ConvGeometry& geometry, const AlgoRequest& request);
+/// Both gradients (either may be left out): the one entry, so that an algorithm may share work between them.
+struct ConvGradients {
+  MaybeTensor dx, dw;
+};
+ConvGradients conv_backward(const char* op, const Tensor& x, const Tensor& w, const Tensor& dy,
+                            const ConvGeometry& geometry, const AlgoRequest& input_request,
+                            const AlgoRequest& weight_request, bool want_dx, bool want_dw);
+
+/// Every row's verdict on a problem, in table order, with the one that `request` would choose.
+std::vector<ConvRow> conv_rows(const Dims& x_shape, const Dims& w_shape, const ConvGeometry& geometry, Pass pass,
+                               DType dtype, Device device, const AlgoRequest& request);
+
+}  // namespace fastcnn::ops
