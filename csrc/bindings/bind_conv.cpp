@@ -60,7 +60,7 @@ void bind_conv(py::module_& m) {
                         const AlgoRequest& r) {
     py::list out;
     for (const ConvRow& row : ops::conv_rows(x, w, g, parse_pass(pass), dtype, device, r))
-      out.append(py::make_tuple(row.name, row.reason.empty() ? py::object(py::none()) : py::str(row.reason),
+      out.append(py::make_tuple(row.name, row.reason.empty() ? py::object(py::none()) : py::object(py::str(row.reason)),
                                 row.workspace_bytes, row.cost, row.chosen));
     return out;
   });

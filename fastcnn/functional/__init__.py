@@ -2,4 +2,5 @@
 
 from fastcnn.functional.activation import *  # noqa: F403
 from fastcnn.functional.arithmetic import *  # noqa: F403
+from fastcnn.functional.conv import *  # noqa: F403
 from fastcnn.functional.shape import *  # noqa: F403

@@ -1,0 +1,213 @@
+"""Convolution in one, two and three dimensions (cross-correlation, as everywhere in deep learning).
+
+The forward pass and its two gradients are three Functions whose own gradients are again among the three, so
+gradients of any order exist.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+from fastcnn._loader import _core
+from fastcnn.algorithms import requests
+from fastcnn.autograd import Context, Function, Tensor
+
+__all__ = ["conv1d", "conv2d", "conv3d"]
+
+Algo = str | Mapping[str, str]
+Limit = int | None | Mapping[str, int | None]
+
+
+def per_axis(op: str, name: str, value: Any, axes: int) -> tuple[int, ...]:
+    """3 -> (3, 3); a sequence of one or `axes` ints passes."""
+    if isinstance(value, int):
+        return (value,) * axes
+    try:
+        out = tuple(int(v) for v in value)
+    except (TypeError, ValueError):
+        raise TypeError(f"{op}: {name} is {value!r}, expected an int or a tuple of {axes} ints") from None
+    if len(out) == 1:
+        out *= axes
+    if len(out) != axes:
+        raise ValueError(f"{op}: {name} has {len(out)} entries {out}, expected an int or {axes} ints")
+    return out
+
+
+def padding_pairs(
+    op: str, padding: Any, axes: int, extents: tuple[int, ...], kernel: tuple[int, ...], stride: Any, dilation: Any
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """(low, high) per axis from an int, a tuple of ints, a tuple of (low, high) pairs, or a name."""
+    if isinstance(padding, str):
+        pairs = [_core.named_padding(padding, *a) for a in zip(extents, kernel, stride, dilation)]
+        return tuple(p[0] for p in pairs), tuple(p[1] for p in pairs)
+    if isinstance(padding, (tuple, list)) and any(isinstance(p, (tuple, list)) for p in padding):
+        if len(padding) != axes or any(not isinstance(p, (tuple, list)) or len(p) != 2 for p in padding):
+            raise ValueError(f"{op}: padding is {padding!r}, expected {axes} (low, high) pairs")
+        return tuple(int(p[0]) for p in padding), tuple(int(p[1]) for p in padding)
+    both = per_axis(op, "padding", padding, axes)
+    return both, both
+
+
+@lru_cache(maxsize=4096)
+def _geometry(
+    op: str, axes: int, extents: Any, kernel: Any, stride: Any, padding: Any, dilation: Any, groups: int, mode: str
+) -> Any:
+    stride = per_axis(op, "stride", stride, axes)
+    dilation = per_axis(op, "dilation", dilation, axes)
+    low, high = padding_pairs(op, padding, axes, extents or (), kernel, stride, dilation)
+    return _core.ConvGeometry(stride, dilation, low, high, groups, mode)
+
+
+def geometry(
+    op: str, axes: int, x_shape: tuple[int, ...], w_shape: tuple[int, ...], stride: Any, padding: Any, dilation: Any,
+    groups: int, padding_mode: str = "zeros",
+) -> Any:  # fmt: skip
+    """The compiled geometry of a call; cached, since a network asks for the same few again and again."""
+    if isinstance(padding, list):
+        padding = tuple(tuple(p) if isinstance(p, list) else p for p in padding)
+    stride = tuple(stride) if isinstance(stride, list) else stride
+    dilation = tuple(dilation) if isinstance(dilation, list) else dilation
+    extents = x_shape[2:] if isinstance(padding, str) else None
+    if isinstance(padding, str) and len(x_shape) != axes + 2:
+        raise ValueError(
+            f"{op}: expected {axes + 1}D (unbatched) or {axes + 2}D (batched) input, got shape {x_shape}"
+        )
+    return _geometry(op, axes, extents, w_shape[2:], stride, padding, dilation, int(groups), padding_mode)
+
+
+class Conv(Function):
+    """y = conv(x, w) + bias."""
+
+    twice = True
+
+    @staticmethod
+    def forward(ctx: Context, x: Tensor, w: Tensor, bias: Tensor | None, op: str, shape: Any, rows: Any) -> Tensor:
+        need_x, need_w = ctx.needs_input_grad[:2]
+        ctx.call = op, shape, rows, x.shape, w.shape
+        ctx.save_for_backward(x if need_w else None, w if need_x else None)  # a frozen layer keeps nothing
+        return _core.conv_forward(op, x, w, bias, shape, rows[0])
+
+    @staticmethod
+    def backward(ctx: Context, dy: Tensor) -> Any:
+        from fastcnn.functional.reduction import sum as total
+
+        x, w = ctx.saved_tensors
+        op, shape, rows, x_shape, w_shape = ctx.call
+        need_x, need_w, need_b = ctx.needs_input_grad[:3]
+        if need_x and need_w and not (dy.requires_grad or x.requires_grad or w.requires_grad):
+            dx, dw = _core.conv_backward(op, x, w, dy, shape, rows[1], rows[2], True, True)
+        else:
+            dx = ConvInput.apply(w, dy, x_shape, op, shape, rows) if need_x else None
+            dw = ConvWeight.apply(x, dy, w_shape, op, shape, rows) if need_w else None
+        db = total(dy, [i for i in range(dy.ndim) if i != 1]) if need_b else None
+        return dx, dw, db, None, None, None
+
+
+class ConvInput(Function):
+    """dx = the gradient of conv's input, linear in w and dy; also the transposed convolution."""
+
+    twice = True
+
+    @staticmethod
+    def forward(
+        ctx: Context, w: Tensor, dy: Tensor, x_shape: tuple[int, ...], op: str, shape: Any, rows: Any
+    ) -> Tensor:
+        need_w, need_dy = ctx.needs_input_grad[:2]
+        ctx.call = op, shape, rows, w.shape
+        ctx.save_for_backward(w if need_dy else None, dy if need_w else None)
+        return _core.conv_backward_input(op, x_shape, w, dy, shape, rows[1])
+
+    @staticmethod
+    def backward(ctx: Context, ddx: Tensor) -> Any:
+        w, dy = ctx.saved_tensors
+        op, shape, rows, w_shape = ctx.call
+        need_w, need_dy = ctx.needs_input_grad[:2]
+        dw = ConvWeight.apply(ddx, dy, w_shape, op, shape, rows) if need_w else None
+        ddy = Conv.apply(ddx, w, None, op, shape, rows) if need_dy else None
+        return dw, ddy, None, None, None, None
+
+
+class ConvWeight(Function):
+    """dw = the gradient of conv's weight, linear in x and dy."""
+
+    twice = True
+
+    @staticmethod
+    def forward(
+        ctx: Context, x: Tensor, dy: Tensor, w_shape: tuple[int, ...], op: str, shape: Any, rows: Any
+    ) -> Tensor:
+        need_x, need_dy = ctx.needs_input_grad[:2]
+        ctx.call = op, shape, rows, x.shape
+        ctx.save_for_backward(x if need_dy else None, dy if need_x else None)
+        return _core.conv_backward_weight(op, x, w_shape, dy, shape, rows[2])
+
+    @staticmethod
+    def backward(ctx: Context, ddw: Tensor) -> Any:
+        x, dy = ctx.saved_tensors
+        op, shape, rows, x_shape = ctx.call
+        need_x, need_dy = ctx.needs_input_grad[:2]
+        dx = ConvInput.apply(ddw, dy, x_shape, op, shape, rows) if need_x else None
+        ddy = Conv.apply(x, ddw, None, op, shape, rows) if need_dy else None
+        return dx, ddy, None, None, None, None
+
+
+def _conv(
+    axes: int, x: Tensor, w: Tensor, bias: Tensor | None, stride: Any, padding: Any, dilation: Any, groups: int,
+    padding_mode: str, algo: Algo, limit: Limit,
+) -> Tensor:  # fmt: skip
+    op = ("conv1d", "conv2d", "conv3d")[axes - 1]
+    unbatched = x.ndim == axes + 1
+    if unbatched:
+        from fastcnn.functional.shape import reshape, unsqueeze
+
+        x = unsqueeze(x, 0)
+    shape = geometry(op, axes, x.shape, w.shape, stride, padding, dilation, groups, padding_mode)
+    y = Conv.apply(x, w, bias, op, shape, requests(algo, limit))
+    return reshape(y, y.shape[1:]) if unbatched else y
+
+
+def conv1d(
+    input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1,
+    groups: int = 1, *, padding_mode: str = "zeros", algo: Algo = "auto", workspace_limit: Limit = None,
+) -> Tensor:  # fmt: skip
+    """1-D convolution; see :func:`conv2d`. input (N, C, L) or (C, L), weight (K, C/groups, R)."""
+    return _conv(1, input, weight, bias, stride, padding, dilation, groups, padding_mode, algo, workspace_limit)
+
+
+def conv2d(
+    input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1,
+    groups: int = 1, *, padding_mode: str = "zeros", algo: Algo = "auto", workspace_limit: Limit = None,
+) -> Tensor:  # fmt: skip
+    """2-D convolution: y[n,k,p,q] = bias[k] + sum over c,r,s of w[k,c,r,s] * x[n, c, p*stride + r*dilation - pad, ...].
+
+    Args:
+        input: (N, C, H, W), or (C, H, W) for one image; any strides are read in place.
+        weight: (K, C/groups, R, S).
+        bias: (K,) or None.
+        stride, dilation: an int or one per axis, >= 1.
+        padding: an int, one per axis, a (low, high) pair per axis, "valid" (none), "same" (TensorFlow's rule at any
+            stride: output ceil(n / stride), the odd cell at the end; PyTorch refuses stride > 1) or "same_lower".
+        groups: channels are cut into this many independent convolutions; C and K must divide.
+        padding_mode: "zeros", "reflect", "replicate" or "circular"; no padded copy is made.
+        algo: "auto", an algorithm's name (an error if it cannot run), or a dict per pass; see
+            :func:`fastcnn.conv_algorithms`.
+        workspace_limit: bytes an algorithm may use beside its tensors (None: no limit), or a dict per pass.
+
+    Returns:
+        (N, K, P, Q) in channels_last memory, P = floor((H + pads - dilation*(R-1) - 1) / stride) + 1.
+
+    Raises:
+        ValueError: shapes that do not fit, with the numbers and the smallest change that works.
+        TypeError: dtypes that differ or are not float.
+    """
+    return _conv(2, input, weight, bias, stride, padding, dilation, groups, padding_mode, algo, workspace_limit)
+
+
+def conv3d(
+    input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1,
+    groups: int = 1, *, padding_mode: str = "zeros", algo: Algo = "auto", workspace_limit: Limit = None,
+) -> Tensor:  # fmt: skip
+    """3-D convolution; see :func:`conv2d`. input (N, C, D, H, W) or (C, D, H, W), weight (K, C/groups, T, R, S)."""
+    return _conv(3, input, weight, bias, stride, padding, dilation, groups, padding_mode, algo, workspace_limit)
