@@ -2,6 +2,7 @@
 #include <optional>
 
 #include "bindings/casters.h"
+#include "common/elementwise.h"
 #include "ops/conv.h"
 
 namespace fastcnn {

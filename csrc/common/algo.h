@@ -21,6 +21,8 @@ struct ConvArgs {
   void* workspace = nullptr;
   size_t workspace_bytes = 0;
   int threads = 1;
+
+  explicit ConvArgs(const ConvProblem& p) : problem(&p) {}
 };
 
 struct ConvAlgo {

@@ -1,5 +1,6 @@
 #include "ops/conv.h"
 
+#include "common/elementwise.h"
 #include "cpu/conv_algos.h"
 #include "memory/workspace.h"
 
@@ -52,7 +53,7 @@ Tensor conv_forward(const char* op, const Tensor& x, const Tensor& w, const Conv
   const OpScope scope(scope_name(op, Pass::forward));
   check_operands(op, {&x, &w});
   ConvProblem problem(op, x.shape, w.shape, geometry, x.dtype);
-  ConvArgs args{&problem};
+  ConvArgs args(problem);
   const auto take = [&](const MaybeTensor& t, Tensor& slot) {
     if (!t) return false;
     check_operands(op, {&x, &*t});
@@ -90,7 +91,7 @@ Tensor conv_backward_input(const char* op, const Dims& x_shape, const Tensor& w,
   const ConvProblem problem(op, x_shape, w.shape, geometry, w.dtype);
   FC_CHECK(dy.shape == problem.output_shape(), op, ": grad_output has shape ", to_string(dy.shape), ", expected ",
            to_string(problem.output_shape()), " for input ", to_string(x_shape));
-  ConvArgs args{&problem};
+  ConvArgs args(problem);
   args.w = w;
   args.y = dy;
   args.x = empty_channels_last(x_shape, w.dtype, w.device());
@@ -105,7 +106,7 @@ Tensor conv_backward_weight(const char* op, const Tensor& x, const Dims& w_shape
   const ConvProblem problem(op, x.shape, w_shape, geometry, x.dtype);
   FC_CHECK(dy.shape == problem.output_shape(), op, ": grad_output has shape ", to_string(dy.shape), ", expected ",
            to_string(problem.output_shape()), " for input ", to_string(x.shape));
-  ConvArgs args{&problem};
+  ConvArgs args(problem);
   args.x = x;
   args.y = dy;
   args.w = empty(w_shape, x.dtype, x.device());
