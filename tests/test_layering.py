@@ -38,7 +38,7 @@ FORBIDDEN = {
 LAYERS = (
     {"_core", "_loader", "_version", "errors", "config"},
     {"autograd"},
-    {"functional"},
+    {"algorithms", "functional"},
     {"tensor"},
     {"init", "nn"},
 )
