@@ -40,5 +40,7 @@ Device parse_device(const std::string& text);
 std::string to_string(Device device);
 /// Current properties; a twin's are those of its device. Cheap: no allocation.
 const DeviceProps& device_props(Device device);
+/// Told by ops/runtime.cpp at import and whenever threads or ISA change (common may not look at cpu/).
+void set_cpu_props(const DeviceProps& props);
 
 }  // namespace fastcnn

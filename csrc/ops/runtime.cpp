@@ -26,6 +26,9 @@ void set_num_threads(int n) {
   cpu::set_num_threads(n);
   refresh_cpu_props();
 }
+std::string isa() { return cpu::isa_name(); }
+std::vector<std::string> available_isas() { return cpu::available_isas(); }
+void set_interrupt_check(bool (*check)()) { cpu::set_interrupt_check(check); }
 void set_isa(const std::string& name) {
   cpu::set_isa(name);
   refresh_cpu_props();

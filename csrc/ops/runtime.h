@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 namespace fastcnn::ops {
 
@@ -10,5 +11,9 @@ void initialize_runtime();
 void set_num_threads(int n);
 int num_threads();
 void set_isa(const std::string& name);
+std::string isa();  ///< the one in force
+std::vector<std::string> available_isas();
+/// See cpu/thread_pool.h: returns true to stop the running kernel.
+void set_interrupt_check(bool (*check)());
 
 }  // namespace fastcnn::ops
