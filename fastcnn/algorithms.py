@@ -34,7 +34,9 @@ def prefer_algo(name: str) -> Iterator[None]:
         _preference.name = previous
 
 
-def requests(algo: str | Mapping[str, str], workspace_limit: int | None | Mapping[str, int | None]) -> tuple[Any, ...]:
+def requests(
+    algo: str | Mapping[str, str], workspace_limit: int | None | Mapping[str, int | None]
+) -> tuple[Any, ...]:
     """(forward, backward_input, backward_weight) requests for the compiled planner."""
     if algo == "auto" and workspace_limit is None and _preference.name is None:
         return _AUTO, _AUTO, _AUTO
@@ -89,7 +91,9 @@ def conv_algorithms(
     from fastcnn.functional.conv import geometry
 
     axes = len(weight_shape) - 2
-    shape = geometry("conv_algorithms", axes, tuple(input_shape), tuple(weight_shape), stride, padding, dilation, groups)
+    shape = geometry(
+        "conv_algorithms", axes, tuple(input_shape), tuple(weight_shape), stride, padding, dilation, groups
+    )
     request = requests("auto", workspace_limit)[0]
     rows = _core.conv_rows(tuple(input_shape), tuple(weight_shape), shape, pass_, dtype, device, request)
     return [AlgorithmRow(*row) for row in rows]

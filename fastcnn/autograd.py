@@ -58,7 +58,16 @@ def enable_grad() -> contextlib.AbstractContextManager[None]:
 class Context:
     """One recorded Function call: what its backward needs. Free attributes may be set on it."""
 
-    __slots__ = ("__dict__", "_saved", "edges", "function", "needs_input_grad", "outputs", "sequence", "to_save")
+    __slots__ = (
+        "__dict__",
+        "_saved",
+        "edges",
+        "function",
+        "needs_input_grad",
+        "outputs",
+        "sequence",
+        "to_save",
+    )
 
     def __init__(self) -> None:
         self.to_save: tuple[Tensor | None, ...] = ()
@@ -209,7 +218,11 @@ class _OnceDifferentiable(Function):
 
 
 def _run(
-    roots: Sequence[Tensor], gradients: list[Tensor], retain: bool, create: bool, wanted: dict[int, int] | None
+    roots: Sequence[Tensor],
+    gradients: list[Tensor],
+    retain: bool,
+    create: bool,
+    wanted: dict[int, int] | None,
 ) -> dict[int, Tensor]:
     """Walks the graph from the roots in reverse order of creation.
 
@@ -273,7 +286,9 @@ def _call(node: Context, grads: list[Tensor | None], create: bool) -> list[Tenso
     """Runs one node's backward and returns a list of gradients, one per input."""
     function = node.function
     if create and not function.twice:
-        attached = tuple(t for t in node.saved_tensors if t is not None) + tuple(g for g in grads if g is not None)
+        attached = tuple(t for t in node.saved_tensors if t is not None) + tuple(
+            g for g in grads if g is not None
+        )
         with no_grad():
             results = function.backward(node, *grads)
         results = list(results) if isinstance(results, tuple) else [results]

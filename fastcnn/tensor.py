@@ -58,7 +58,9 @@ def from_numpy(array: np.ndarray) -> Tensor:
     tensor raise ValueError.
     """
     if not isinstance(array, np.ndarray):
-        raise TypeError(f"from_numpy: got {type(array).__name__}, expected a numpy.ndarray; use fastcnn.tensor(data)")
+        raise TypeError(
+            f"from_numpy: got {type(array).__name__}, expected a numpy.ndarray; use fastcnn.tensor(data)"
+        )
     array = _native(array, "from_numpy")
     strides = tuple(s // array.itemsize for s in array.strides)
     return _core.borrow(
@@ -81,7 +83,9 @@ def tensor(data: Any, dtype: Any = None, device: str = "cpu", requires_grad: boo
                 array = array.astype(np.float32 if dtype is None else np.float64)
             data = array
         source = from_numpy(_native(data, "tensor"))
-        out = _core.to(source, dtype_name(dtype) if dtype is not None else source.dtype, device, True, _TEMPORARY)
+        out = _core.to(
+            source, dtype_name(dtype) if dtype is not None else source.dtype, device, True, _TEMPORARY
+        )
     if requires_grad:
         requires_grad_(out)
     return out
@@ -100,7 +104,11 @@ def empty(*shape: Any, dtype: Any = "float32", device: str = "cpu", requires_gra
 
 
 def full(
-    shape: Sequence[int], fill_value: float, dtype: Any = "float32", device: str = "cpu", requires_grad: bool = False
+    shape: Sequence[int],
+    fill_value: float,
+    dtype: Any = "float32",
+    device: str = "cpu",
+    requires_grad: bool = False,
 ) -> Tensor:
     """A tensor filled with one value."""
     out = empty(tuple(shape), dtype=dtype, device=device)
@@ -217,7 +225,9 @@ def detach(self: Tensor) -> Tensor:
 
 def _inplace_target(self: Tensor, op: str) -> None:
     if autograd.is_grad_enabled() and self.requires_grad:
-        raise ValueError(f"{op}: in-place on a tensor that requires a gradient; wrap it in no_grad() or use {op[:-1]}")
+        raise ValueError(
+            f"{op}: in-place on a tensor that requires a gradient; wrap it in no_grad() or use {op[:-1]}"
+        )
 
 
 def copy_(self: Tensor, source: Any) -> Tensor:
@@ -257,13 +267,17 @@ def _inplace(name: str, core: str) -> Any:
         return self
 
     method.__name__ = name
-    method.__doc__ = f"In-place {core}, broadcast to this tensor's shape; alpha scales the operand of add_ and sub_."
+    method.__doc__ = (
+        f"In-place {core}, broadcast to this tensor's shape; alpha scales the operand of add_ and sub_."
+    )
     return method
 
 
 def _truth(self: Tensor) -> bool:
     if self.numel() != 1:
-        raise ValueError(f"bool: a tensor of shape {self.shape} has no single truth value; use .any() or .all()")
+        raise ValueError(
+            f"bool: a tensor of shape {self.shape} has no single truth value; use .any() or .all()"
+        )
     return bool(_core.item(self))
 
 
@@ -328,8 +342,12 @@ def _attach() -> None:
     )  # fmt: skip
     for name, value in own.items():
         setattr(Tensor, name, value)
-    functions = "abs exp expm1 log log1p sqrt rsqrt reciprocal square sin cos erf neg sign clamp maximum minimum pow "
-    functions += "isfinite isnan isinf logical_not reshape flatten permute transpose expand squeeze unsqueeze relu "
+    functions = (
+        "abs exp expm1 log log1p sqrt rsqrt reciprocal square sin cos erf neg sign clamp maximum minimum pow "
+    )
+    functions += (
+        "isfinite isnan isinf logical_not reshape flatten permute transpose expand squeeze unsqueeze relu "
+    )
     functions += "sigmoid tanh"
     for name in functions.split():
         setattr(Tensor, name, getattr(F, name))

@@ -27,41 +27,46 @@ void bind_conv(py::module_& m) {
         return ConvGeometry{stride, dilation, pad_low, pad_high, groups, parse_pad_mode(mode)};
       }));
   py::class_<AlgoRequest>(m, "AlgoRequest").def(py::init(&request));
-  m.def("conv_forward",
-        [](const char* op, T x, T w, std::optional<Tensor> bias, const ConvGeometry& g, const AlgoRequest& r) {
-          ops::ConvFusion fusion;
-          fusion.bias = std::move(bias);
-          return ops::conv_forward(op, x, w, fusion, g, r);
-        },
-        release_gil());
-  m.def("conv_forward_fused",
-        [](const char* op, T x, T w, std::optional<Tensor> bias, std::optional<Tensor> residual,
-           std::optional<Tensor> scale, std::optional<Tensor> shift, const std::string& before,
-           const std::string& after, const ConvGeometry& g, const AlgoRequest& r) {
-          return ops::conv_forward(op, x, w,
-                                   {bias, residual, scale, shift, parse_unary(before), parse_unary(after)}, g, r);
-        },
-        release_gil());
+  m.def(
+      "conv_forward",
+      [](const char* op, T x, T w, std::optional<Tensor> bias, const ConvGeometry& g, const AlgoRequest& r) {
+        ops::ConvFusion fusion;
+        fusion.bias = std::move(bias);
+        return ops::conv_forward(op, x, w, fusion, g, r);
+      },
+      release_gil());
+  m.def(
+      "conv_forward_fused",
+      [](const char* op, T x, T w, std::optional<Tensor> bias, std::optional<Tensor> residual,
+         std::optional<Tensor> scale, std::optional<Tensor> shift, const std::string& before,
+         const std::string& after, const ConvGeometry& g, const AlgoRequest& r) {
+        return ops::conv_forward(
+            op, x, w, {bias, residual, scale, shift, parse_unary(before), parse_unary(after)}, g, r);
+      },
+      release_gil());
   m.def("conv_backward_input", &ops::conv_backward_input, release_gil());
   m.def("conv_backward_weight", &ops::conv_backward_weight, release_gil());
-  m.def("conv_backward",
-        [](const char* op, T x, T w, T dy, const ConvGeometry& g, const AlgoRequest& rx, const AlgoRequest& rw, bool dx,
-           bool dw) {
-          ops::ConvGradients out = ops::conv_backward(op, x, w, dy, g, rx, rw, dx, dw);
-          return std::make_pair(std::move(out.dx), std::move(out.dw));
-        },
-        release_gil());
+  m.def(
+      "conv_backward",
+      [](const char* op, T x, T w, T dy, const ConvGeometry& g, const AlgoRequest& rx, const AlgoRequest& rw,
+         bool dx, bool dw) {
+        ops::ConvGradients out = ops::conv_backward(op, x, w, dy, g, rx, rw, dx, dw);
+        return std::make_pair(std::move(out.dx), std::move(out.dw));
+      },
+      release_gil());
   m.def("conv_output_extent", &conv_output_extent);
-  m.def("named_padding", [](const std::string& name, int64_t in, int64_t filter, int64_t stride, int64_t dilation) {
-    int64_t low, high;
-    named_padding(name, in, filter, stride, dilation, low, high);
-    return std::make_pair(low, high);
-  });
+  m.def("named_padding",
+        [](const std::string& name, int64_t in, int64_t filter, int64_t stride, int64_t dilation) {
+          int64_t low, high;
+          named_padding(name, in, filter, stride, dilation, low, high);
+          return std::make_pair(low, high);
+        });
   m.def("conv_rows", [](D x, D w, const ConvGeometry& g, const std::string& pass, DType dtype, Device device,
                         const AlgoRequest& r) {
     py::list out;
     for (const ConvRow& row : ops::conv_rows(x, w, g, parse_pass(pass), dtype, device, r))
-      out.append(py::make_tuple(row.name, row.reason.empty() ? py::object(py::none()) : py::object(py::str(row.reason)),
+      out.append(py::make_tuple(row.name,
+                                row.reason.empty() ? py::object(py::none()) : py::object(py::str(row.reason)),
                                 row.workspace_bytes, row.cost, row.chosen));
     return out;
   });

@@ -33,22 +33,31 @@ void bind_elementwise(py::module_& m) {
   m.attr("CATEGORY") = categories;
 
   using T = const Tensor&;
-  m.def("unary", [](int op, T x, double p0, double p1) { return ops::unary(unary_op(op), x, p0, p1); },
-        py::arg("op"), py::arg("x"), py::arg("p0") = 0.0, py::arg("p1") = 0.0, release_gil());
-  m.def("unary_", [](int op, T x, double p0, double p1) { ops::unary_(unary_op(op), x, p0, p1); }, py::arg("op"),
-        py::arg("x"), py::arg("p0") = 0.0, py::arg("p1") = 0.0, release_gil());
-  m.def("binary", [](int op, T a, T b, double p0, double p1) { return ops::binary(binary_op(op), a, b, p0, p1); },
-        py::arg("op"), py::arg("a"), py::arg("b"), py::arg("p0") = 0.0, py::arg("p1") = 0.0, release_gil());
-  m.def("binary_", [](int op, T a, T b, double p0, double p1) { ops::binary_(binary_op(op), a, b, p0, p1); },
-        py::arg("op"), py::arg("a"), py::arg("b"), py::arg("p0") = 0.0, py::arg("p1") = 0.0, release_gil());
-  m.def("binary_scalar",
-        [](int op, T x, double s, bool reversed) { return ops::binary_scalar(binary_op(op), x, s, reversed); },
-        py::arg("op"), py::arg("x"), py::arg("scalar"), py::arg("reversed") = false, release_gil());
+  m.def(
+      "unary", [](int op, T x, double p0, double p1) { return ops::unary(unary_op(op), x, p0, p1); },
+      py::arg("op"), py::arg("x"), py::arg("p0") = 0.0, py::arg("p1") = 0.0, release_gil());
+  m.def(
+      "unary_", [](int op, T x, double p0, double p1) { ops::unary_(unary_op(op), x, p0, p1); },
+      py::arg("op"), py::arg("x"), py::arg("p0") = 0.0, py::arg("p1") = 0.0, release_gil());
+  m.def(
+      "binary",
+      [](int op, T a, T b, double p0, double p1) { return ops::binary(binary_op(op), a, b, p0, p1); },
+      py::arg("op"), py::arg("a"), py::arg("b"), py::arg("p0") = 0.0, py::arg("p1") = 0.0, release_gil());
+  m.def(
+      "binary_", [](int op, T a, T b, double p0, double p1) { ops::binary_(binary_op(op), a, b, p0, p1); },
+      py::arg("op"), py::arg("a"), py::arg("b"), py::arg("p0") = 0.0, py::arg("p1") = 0.0, release_gil());
+  m.def(
+      "binary_scalar",
+      [](int op, T x, double s, bool reversed) { return ops::binary_scalar(binary_op(op), x, s, reversed); },
+      py::arg("op"), py::arg("x"), py::arg("scalar"), py::arg("reversed") = false, release_gil());
   m.def("where", &ops::where, release_gil());
   m.def("copy_", &ops::copy_, release_gil());
-  m.def("to", [](T x, DType dtype, Device device, bool keep_order, int category) {
-    return ops::to(x, dtype, device, keep_order, category_of(category));
-  }, release_gil());
+  m.def(
+      "to",
+      [](T x, DType dtype, Device device, bool keep_order, int category) {
+        return ops::to(x, dtype, device, keep_order, category_of(category));
+      },
+      release_gil());
   m.def("contiguous", &ops::contiguous, release_gil());
   m.def("fill_", &ops::fill_, release_gil());
   m.def("empty", [](const Dims& shape, DType dtype, Device device, int category) {

@@ -1,8 +1,7 @@
 // The Tensor class and its exchange with NumPy. Methods with gradients live in fastcnn/tensor.py.
-#include "bindings/casters.h"
-
 #include <optional>
 
+#include "bindings/casters.h"
 #include "memory/storage.h"
 #include "ops/elementwise.h"
 
@@ -61,8 +60,8 @@ py::array to_numpy(const Tensor& t) {
 }
 
 // Borrows memory that `owner` keeps alive. `shape` and `strides` (in elements) describe it from `address`.
-Tensor borrow(uintptr_t address, const Dims& shape, const Dims& strides, DType dtype, Device device, bool readonly,
-              py::object owner) {
+Tensor borrow(uintptr_t address, const Dims& shape, const Dims& strides, DType dtype, Device device,
+              bool readonly, py::object owner) {
   Tensor t;
   auto storage = std::make_shared<BorrowedStorage>();
   storage->owner = keep(std::move(owner));
@@ -132,7 +131,8 @@ void bind_tensor(py::module_& m) {
       .def("is_channels_last", &Tensor::is_channels_last)
       .def("is_dense", &Tensor::is_dense)
       .def("_set", [](Tensor& t, const Tensor& o) {  // the parameter now means o's memory
-        t.storage = o.storage, t.offset = o.offset, t.shape = o.shape, t.strides = o.strides, t.dtype = o.dtype;
+        t.storage = o.storage, t.offset = o.offset, t.shape = o.shape, t.strides = o.strides,
+        t.dtype = o.dtype;
       });
   m.def("detach", &Tensor::detach);
   m.def("permute", &Tensor::permute);
@@ -152,7 +152,9 @@ void bind_tensor(py::module_& m) {
   m.def("borrow", &borrow);
   m.def("hold", [](const Tensor& t, const std::string& c) { hold(t, parse_category(c)); });
   m.def("drop", [](const Tensor& t, const std::string& c) { drop(t, parse_category(c)); });
-  py::class_<SavedTensor>(m, "SavedTensor").def(py::init<const Tensor&>()).def("unpack", &SavedTensor::unpack);
+  py::class_<SavedTensor>(m, "SavedTensor")
+      .def(py::init<const Tensor&>())
+      .def("unpack", &SavedTensor::unpack);
 }
 
 }  // namespace fastcnn

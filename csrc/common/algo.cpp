@@ -2,8 +2,8 @@
 
 namespace fastcnn {
 
-ConvPlan plan(const std::vector<ConvAlgo>& table, const ConvProblem& problem, Pass pass, const DeviceProps& props,
-              const AlgoRequest& request, std::vector<ConvRow>* rows) {
+ConvPlan plan(const std::vector<ConvAlgo>& table, const ConvProblem& problem, Pass pass,
+              const DeviceProps& props, const AlgoRequest& request, std::vector<ConvRow>* rows) {
   ConvPlan best;
   double best_cost = 0;
   bool known = request.name == "auto", settled = false;
@@ -32,8 +32,8 @@ ConvPlan plan(const std::vector<ConvAlgo>& table, const ConvProblem& problem, Pa
     for (const ConvAlgo& algo : table) names += str(names.empty() ? "" : ", ", algo.name);
     fail<ValueError>("conv: algo='", request.name, "' is unknown, expected auto or one of ", names);
   }
-  FC_CHECK(best.algo, "conv: no algorithm can run the ", name_of(pass), " pass of ", problem.describe(), " on ",
-           props.name, " within ", request.workspace_limit, " workspace bytes");
+  FC_CHECK(best.algo, "conv: no algorithm can run the ", name_of(pass), " pass of ", problem.describe(),
+           " on ", props.name, " within ", request.workspace_limit, " workspace bytes");
   if (rows)
     for (ConvRow& row : *rows) row.chosen = row.name == best.algo->name;
   return best;

@@ -16,7 +16,7 @@ constexpr size_t kNoLimit = SIZE_MAX;
 /// Tensors of one convolution call. Which are inputs and which is the output depends on the pass.
 struct ConvArgs {
   const ConvProblem* problem;
-  Tensor x, w, y;                      ///< forward: y out; backward_input: x out; backward_weight: w out (y is dy)
+  Tensor x, w, y;  ///< forward: y out; backward_input: x out; backward_weight: w out (y is dy)
   Tensor bias, scale, shift, residual;  ///< as the problem's prologue and epilogue say; else without storage
   void* workspace = nullptr;
   size_t workspace_bytes = 0;
@@ -37,7 +37,7 @@ struct ConvAlgo {
   void (*run)(const ConvArgs&, Pass, void* stream);
 };
 
-struct ConvRow {  ///< one row's verdict, for conv_algorithms() and logs
+struct ConvRow {             ///< one row's verdict, for conv_algorithms() and logs
   std::string name, reason;  ///< reason is empty if it can run
   size_t workspace_bytes = 0;
   double cost = 0;
@@ -58,7 +58,7 @@ struct AlgoRequest {
 
 /// The cheapest row that can run and fits the limit (a later row wins only if it is cheaper). A strict name that
 /// cannot run, or does not fit, is a ValueError with the reason. The last row must accept everything at 0 bytes.
-ConvPlan plan(const std::vector<ConvAlgo>& table, const ConvProblem& problem, Pass pass, const DeviceProps& props,
-              const AlgoRequest& request, std::vector<ConvRow>* rows = nullptr);
+ConvPlan plan(const std::vector<ConvAlgo>& table, const ConvProblem& problem, Pass pass,
+              const DeviceProps& props, const AlgoRequest& request, std::vector<ConvRow>* rows = nullptr);
 
 }  // namespace fastcnn

@@ -43,8 +43,8 @@ constexpr const char* kAxisNames[] = {"depth", "height", "width"};
 void check_padding(const char* op, const ConvProblem& p, int axis) {
   const int64_t widest = std::max(p.pad_low[axis], p.pad_high[axis]);
   if (p.pad_mode == PadMode::reflect)
-    FC_CHECK(widest < p.in[axis], op, ": reflect padding of ", widest, " needs an input ", kAxisNames[axis], " above ",
-             widest, ", got ", p.in[axis], "; use at most ", p.in[axis] - 1);
+    FC_CHECK(widest < p.in[axis], op, ": reflect padding of ", widest, " needs an input ", kAxisNames[axis],
+             " above ", widest, ", got ", p.in[axis], "; use at most ", p.in[axis] - 1);
   if (p.pad_mode == PadMode::circular)
     FC_CHECK(widest <= p.in[axis], op, ": circular padding of ", widest, " needs an input ", kAxisNames[axis],
              " of at least ", widest, ", got ", p.in[axis]);
@@ -57,12 +57,13 @@ void check_padding(const char* op, const ConvProblem& p, int axis) {
 ConvProblem::ConvProblem(const char* op, const Dims& x, const Dims& weight, const ConvGeometry& g, DType type)
     : dtype(type) {
   spatial = weight.n - 2;
-  FC_CHECK(spatial >= 1 && spatial <= 3, op, ": weight has ", weight.n, " dimensions, expected 3 to 5 (", to_string(weight),
-           ")");
+  FC_CHECK(spatial >= 1 && spatial <= 3, op, ": weight has ", weight.n, " dimensions, expected 3 to 5 (",
+           to_string(weight), ")");
   FC_CHECK(x.n == weight.n, op, ": expected ", spatial + 1, "D (unbatched) or ", spatial + 2,
            "D (batched) input, got shape ", to_string(x));
   for (const Dims* d : {&g.stride, &g.dilation, &g.pad_low, &g.pad_high})
-    FC_CHECK(d->n == spatial, op, ": stride, padding and dilation need ", spatial, " numbers, got ", to_string(*d));
+    FC_CHECK(d->n == spatial, op, ": stride, padding and dilation need ", spatial, " numbers, got ",
+             to_string(*d));
   N = x[0];
   C = x[1];
   K = weight[0];
@@ -70,13 +71,15 @@ ConvProblem::ConvProblem(const char* op, const Dims& x, const Dims& weight, cons
   pad_mode = g.pad_mode;
   FC_CHECK(G > 0, op, ": groups is ", G, ", expected a positive integer");
   FC_CHECK(K > 0, op, ": weight ", to_string(weight), " has no filters, expected at least one");
-  FC_CHECK(K % G == 0, op, ": ", K, " filters do not divide into ", G, " groups; use groups that divide out_channels");
+  FC_CHECK(K % G == 0, op, ": ", K, " filters do not divide into ", G,
+           " groups; use groups that divide out_channels");
   FC_CHECK(C % G == 0, op, ": ", C, " input channels do not divide into ", G,
            " groups; use groups that divide in_channels");
-  FC_CHECK(weight[1] * G == C, op, ": given groups=", G, " and weight ", to_string(weight), ", expected input ",
-           to_string(x), " to have ", weight[1] * G, " channels, got ", C,
-           (x.n >= 3 && x[x.n - 1] == weight[1] * G) ? "; it looks like channels-last data: permute it to (N, C, ...)"
-                                                     : "");
+  FC_CHECK(weight[1] * G == C, op, ": given groups=", G, " and weight ", to_string(weight),
+           ", expected input ", to_string(x), " to have ", weight[1] * G, " channels, got ", C,
+           (x.n >= 3 && x[x.n - 1] == weight[1] * G)
+               ? "; it looks like channels-last data: permute it to (N, C, ...)"
+               : "");
   for (int i = 0; i < 3; ++i) {
     const int axis = i - (3 - spatial);  // index into the user's lists
     const bool unit = axis < 0;
@@ -90,8 +93,8 @@ ConvProblem::ConvProblem(const char* op, const Dims& x, const Dims& weight, cons
     FC_CHECK(filter[i] > 0, op, ": kernel ", name, " is ", filter[i], ", expected at least 1");
     FC_CHECK(stride[i] > 0, op, ": stride along ", name, " is ", stride[i], ", expected at least 1");
     FC_CHECK(dilation[i] > 0, op, ": dilation along ", name, " is ", dilation[i], ", expected at least 1");
-    FC_CHECK(pad_low[i] >= 0 && pad_high[i] >= 0, op, ": padding along ", name, " is (", pad_low[i], ", ", pad_high[i],
-             "), expected 0 or more; slice the input instead of padding negatively");
+    FC_CHECK(pad_low[i] >= 0 && pad_high[i] >= 0, op, ": padding along ", name, " is (", pad_low[i], ", ",
+             pad_high[i], "), expected 0 or more; slice the input instead of padding negatively");
     constexpr int64_t kHuge = int64_t{1} << 40;  // keeps the sums below far from overflow
     FC_CHECK(in[i] < kHuge && filter[i] < kHuge / std::max<int64_t>(dilation[i], 1) && stride[i] < kHuge &&
                  pad_low[i] < kHuge && pad_high[i] < kHuge,
@@ -100,8 +103,8 @@ ConvProblem::ConvProblem(const char* op, const Dims& x, const Dims& weight, cons
     out[i] = conv_output_extent(in[i], filter[i], stride[i], dilation[i], pad_low[i], pad_high[i]);
     const int64_t reach = dilation[i] * (filter[i] - 1) + 1, padded = in[i] + pad_low[i] + pad_high[i];
     FC_CHECK(reach <= padded, op, ": kernel ", name, " (", reach, dilation[i] > 1 ? " with dilation" : "",
-             ") is larger than the padded input: got input ", in[i], " + padding ", pad_low[i] + pad_high[i], " = ",
-             padded, ", expected at least ", reach, "; use padding=", (reach - in[i] + 1) / 2,
+             ") is larger than the padded input: got input ", in[i], " + padding ", pad_low[i] + pad_high[i],
+             " = ", padded, ", expected at least ", reach, "; use padding=", (reach - in[i] + 1) / 2,
              padded >= 1 ? str(" or kernel_size<=", (padded - 1) / dilation[i] + 1) : std::string());
   }
 }

@@ -23,14 +23,14 @@ PadMode parse_pad_mode(const std::string& name);
 
 /// Applied to x on load: the previous layer's normalisation and activation. Padding stays zero.
 struct ConvPrologue {
-  bool scale_shift = false;      ///< x * scale[c] + shift[c]
+  bool scale_shift = false;        ///< x * scale[c] + shift[c]
   Unary activation = Unary::copy;  ///< copy (none) or relu
   bool empty() const { return !scale_shift && activation == Unary::copy; }
 };
 /// Applied to y before it is stored, in this order.
 struct ConvEpilogue {
-  bool bias = false;             ///< + bias[k]
-  bool residual = false;         ///< + residual[n,k,o,p,q]
+  bool bias = false;               ///< + bias[k]
+  bool residual = false;           ///< + residual[n,k,o,p,q]
   Unary activation = Unary::copy;  ///< copy (none) or relu
   bool empty() const { return !bias && !residual && activation == Unary::copy; }
 };
@@ -64,15 +64,17 @@ struct ConvProblem {
   int64_t in_pixels() const { return in[0] * in[1] * in[2]; }
   int64_t out_pixels() const { return out[0] * out[1] * out[2]; }
   /// Multiply-adds of any pass times 2, padding taps counted (as benchdnn does not, and cuDNN does).
-  double flops() const { return 2.0 * double(N) * double(K) * double(out_pixels()) * double(C / G) * double(taps()); }
+  double flops() const {
+    return 2.0 * double(N) * double(K) * double(out_pixels()) * double(C / G) * double(taps());
+  }
   bool is_depthwise() const { return C == G && G > 1; }
   /// "mb8ic64ih56oc64kh3ph1"-like text for messages and logs.
   std::string describe() const;
 };
 
 /// Input coordinate of output position `o` and tap `t`, or -1 where padding is zero. Shared by every algorithm.
-inline int64_t conv_input_index(int64_t o, int64_t t, int64_t stride, int64_t dilation, int64_t pad_low, int64_t extent,
-                                PadMode mode) {
+inline int64_t conv_input_index(int64_t o, int64_t t, int64_t stride, int64_t dilation, int64_t pad_low,
+                                int64_t extent, PadMode mode) {
   const int64_t i = o * stride + t * dilation - pad_low;
   if (i >= 0 && i < extent) return i;
   switch (mode) {

@@ -6,6 +6,8 @@ namespace fastcnn {
 
 namespace {
 
+// clang-format off: lists of words
+// clang-format off: lists of words
 constexpr const char* kUnaryNames[] = {
     "copy", "neg", "abs", "sign", "exp", "expm1", "log", "log1p", "sqrt", "rsqrt", "reciprocal", "square", "sin",
     "cos", "erf", "floor", "ceil", "round", "isfinite", "isnan", "isinf", "logical_not", "fill", "clamp",
@@ -19,6 +21,8 @@ constexpr const char* kBinaryNames[] = {
     "silu_backward", "mish_backward", "softplus_backward", "softsign_backward", "hardtanh_backward",
     "hardswish_backward", "hardsigmoid_backward", "hardshrink_backward", "softshrink_backward",
     "tanhshrink_backward", "logsigmoid_backward", "threshold_backward", "prelu", "axpy"};
+// clang-format on
+// clang-format on
 static_assert(std::size(kUnaryNames) == size_t(Unary::count));
 static_assert(std::size(kBinaryNames) == size_t(Binary::count));
 
@@ -42,7 +46,8 @@ void check_dtype(Unary op, DType dtype) {
   const bool any = op == Unary::copy || op == Unary::fill || op == Unary::logical_not ||
                    (op >= Unary::isfinite && op <= Unary::isinf);
   const bool number = op == Unary::neg || op == Unary::abs || op == Unary::sign || op == Unary::square ||
-                      op == Unary::clamp || op == Unary::add_scalar || op == Unary::mul_scalar || op == Unary::relu;
+                      op == Unary::clamp || op == Unary::add_scalar || op == Unary::mul_scalar ||
+                      op == Unary::relu;
   if (any || (number && dtype != DType::boolean)) return;
   dispatch_float(dtype, name_of(op), [](auto) {});
 }
@@ -61,9 +66,8 @@ Loop make_loop(std::initializer_list<const Tensor*> operands) {
   int order[kMaxDims], axes = 0;
   for (int i = 0; i < first.ndim(); ++i)
     if (first.shape[i] != 1) order[axes++] = i;
-  std::stable_sort(order, order + axes, [&](int a, int b) {
-    return std::abs(first.strides[a]) > std::abs(first.strides[b]);
-  });
+  std::stable_sort(order, order + axes,
+                   [&](int a, int b) { return std::abs(first.strides[a]) > std::abs(first.strides[b]); });
   for (const Tensor* t : operands) {
     loop.data[loop.operands] = t->raw();
     loop.dtype[loop.operands] = t->dtype;

@@ -36,8 +36,8 @@ struct UnaryParams {
 struct BinaryParams {
   Binary op;
   double p0, p1;
-  Loop loop;                ///< y, a, b
-  int scalar_operand = 0;   ///< 1 or 2: that operand is the value below (stride 0), not memory
+  Loop loop;               ///< y, a, b
+  int scalar_operand = 0;  ///< 1 or 2: that operand is the value below (stride 0), not memory
   alignas(8) unsigned char scalar[8] = {};
 };
 /// y = condition ? a : b

@@ -5,6 +5,7 @@
 
 namespace fastcnn {
 
+// clang-format off: lists of words
 /// Pointwise functions of one operand and two parameters (p0, p1); see cpu/kernels/pointwise.inl for each formula.
 enum class Unary : uint8_t {
   copy, neg, abs, sign, exp, expm1, log, log1p, sqrt, rsqrt, reciprocal, square, sin, cos, erf, floor, ceil, round,
@@ -22,5 +23,6 @@ enum class Binary : uint8_t {
   softshrink_backward, tanhshrink_backward, logsigmoid_backward, threshold_backward, prelu, axpy,
   count
 };
+// clang-format on
 
 }  // namespace fastcnn

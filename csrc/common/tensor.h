@@ -53,7 +53,7 @@ struct Storage {
   void* data = nullptr;
   size_t bytes = 0;
   Device device;
-  bool readonly = false;  ///< borrowed read-only memory is never written
+  bool readonly = false;             ///< borrowed read-only memory is never written
   std::atomic<uint32_t> version{0};  ///< bumped by every in-place op; checked when saved tensors are used
   virtual ~Storage() = default;
 };

@@ -72,7 +72,14 @@ struct Direct {
   View5<T> x, w, y, residual;
   Channelwise<T> bias, scale, shift;
   explicit Direct(const ConvArgs& a)
-      : p(*a.problem), x(a.x), w(a.w), y(a.y), residual(a.residual), bias(a.bias), scale(a.scale), shift(a.shift) {}
+      : p(*a.problem),
+        x(a.x),
+        w(a.w),
+        y(a.y),
+        residual(a.residual),
+        bias(a.bias),
+        scale(a.scale),
+        shift(a.shift) {}
 
   A load(int64_t n, int64_t c, const int64_t (&at)[3]) const {
     A v = A(x.at(n, c, at));
@@ -87,7 +94,7 @@ struct Direct {
     for (int64_t pixel = 0; pixel < p.out_pixels(); ++pixel) {
       unravel(pixel, p.out, o);
       A sum = 0;
-      for_each_tap(p, o, [&](const int64_t (&tap)[3], const int64_t (&at)[3]) {
+      for_each_tap(p, o, [&](const int64_t(&tap)[3], const int64_t(&at)[3]) {
         for (int64_t c = 0; c < Cg; ++c) sum += load(n, c0 + c, at) * A(w.at(k, c, tap));
       });
       if (p.epilogue.bias) sum += A(bias[k]);
@@ -112,7 +119,8 @@ struct Direct {
             for (int64_t b = 0; b < sources(1, i[1], tap[1], o[1], b); ++b)
               for (tap[2] = 0; tap[2] < p.filter[2]; ++tap[2])
                 for (int64_t d = 0; d < sources(2, i[2], tap[2], o[2], d); ++d)
-                  for (int64_t k = g * Kg; k < (g + 1) * Kg; ++k) sum += A(y.at(n, k, o)) * A(w.at(k, cg, tap));
+                  for (int64_t k = g * Kg; k < (g + 1) * Kg; ++k)
+                    sum += A(y.at(n, k, o)) * A(w.at(k, cg, tap));
       x.at(n, c, i) = T(sum);
     }
   }
@@ -158,13 +166,16 @@ struct Direct {
       for (int64_t n = 0; n < p.N; ++n) {
         A sum = 0;  // per image first: shorter sums, smaller errors
         for (o[0] = 0; o[0] < p.out[0]; ++o[0]) {
-          at[0] = conv_input_index(o[0], tap[0], p.stride[0], p.dilation[0], p.pad_low[0], p.in[0], p.pad_mode);
+          at[0] =
+              conv_input_index(o[0], tap[0], p.stride[0], p.dilation[0], p.pad_low[0], p.in[0], p.pad_mode);
           if (at[0] < 0) continue;
           for (o[1] = 0; o[1] < p.out[1]; ++o[1]) {
-            at[1] = conv_input_index(o[1], tap[1], p.stride[1], p.dilation[1], p.pad_low[1], p.in[1], p.pad_mode);
+            at[1] =
+                conv_input_index(o[1], tap[1], p.stride[1], p.dilation[1], p.pad_low[1], p.in[1], p.pad_mode);
             if (at[1] < 0) continue;
             for (o[2] = 0; o[2] < p.out[2]; ++o[2]) {
-              at[2] = conv_input_index(o[2], tap[2], p.stride[2], p.dilation[2], p.pad_low[2], p.in[2], p.pad_mode);
+              at[2] = conv_input_index(o[2], tap[2], p.stride[2], p.dilation[2], p.pad_low[2], p.in[2],
+                                       p.pad_mode);
               if (at[2] >= 0) sum += A(y.at(n, k, o)) * load(n, c0 + c, at);
             }
           }
@@ -188,7 +199,9 @@ void conv_direct_run(const ConvArgs& args, Pass pass, void*) {
   const ConvProblem& p = *args.problem;
   dispatch_float(p.dtype, "conv", [&](auto type) {
     const Direct<typename decltype(type)::type> direct(args);
-    const int64_t rows = pass == Pass::forward ? p.K : pass == Pass::backward_input ? p.C : p.channels_per_group();
+    const int64_t rows = pass == Pass::forward          ? p.K
+                         : pass == Pass::backward_input ? p.C
+                                                        : p.channels_per_group();
     const int64_t outer = pass == Pass::backward_weight ? p.K : p.N;
     parallel_for(outer * rows, [&](int64_t task, int) {
       const int64_t a = task / rows, b = task % rows;

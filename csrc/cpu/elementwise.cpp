@@ -44,7 +44,8 @@ To convert(From x) {
     return convert<To, float>(float(x));
   } else if constexpr (sizeof(To) == 2) {
     return To(float(x));
-  } else if constexpr (std::is_floating_point_v<From> && std::is_integral_v<To> && !std::is_same_v<To, bool>) {
+  } else if constexpr (std::is_floating_point_v<From> && std::is_integral_v<To> &&
+                       !std::is_same_v<To, bool>) {
     // Out of range and NaN are undefined in C++; here they saturate and give 0.
     if (!(x == x)) return To(0);
     if (double(x) <= double(std::numeric_limits<To>::min())) return std::numeric_limits<To>::min();
@@ -82,7 +83,7 @@ void for_each_row(const Loop& loop, Row&& row) {
   const int inner = loop.ndim - 1;
   const int64_t n = loop.shape[inner];
   const int64_t rows = loop.numel / n;
-  const int64_t pieces = (n + kTaskElems - 1) / kTaskElems;       // of one long row
+  const int64_t pieces = (n + kTaskElems - 1) / kTaskElems;            // of one long row
   const int64_t rows_per_task = std::max<int64_t>(kTaskElems / n, 1);  // or several short rows
   const int64_t row_tasks = (rows + rows_per_task - 1) / rows_per_task;
   const int64_t piece = (n + pieces - 1) / pieces;

@@ -22,7 +22,15 @@ namespace fastcnn {
 
 /// Why a block is alive; the strongest holder (lowest value) at an instant names its category there.
 enum class Category : uint8_t {
-  parameter, gradient, optimizer, buffer, saved, batch, workspace, layout, temporary
+  parameter,
+  gradient,
+  optimizer,
+  buffer,
+  saved,
+  batch,
+  workspace,
+  layout,
+  temporary
 };
 constexpr int kCategories = 9;
 const char* name_of(Category c);
@@ -30,8 +38,8 @@ const char* name_of(Category c);
 /// One line of the trace. `op` and `phase` are interned, so pointers stay valid for the process.
 struct MemoryEvent {
   enum Kind : uint8_t { allocate, free, hold, drop, mark } kind;
-  Category category;     ///< allocate: the initial holder; hold/drop: the holder that came or went
-  uint64_t id;           ///< block number since the trace began; for `mark` 0
+  Category category;  ///< allocate: the initial holder; hold/drop: the holder that came or went
+  uint64_t id;        ///< block number since the trace began; for `mark` 0
   size_t requested, rounded;
   size_t allocated_after;  ///< allocated_bytes once the event is done
   const char* op;          ///< "conv2d.forward"; for `mark` its text (layer paths, step boundaries)

@@ -28,10 +28,12 @@ struct BorrowedStorage final : Storage {
 
 /// Tells the trace that a holder of `t`'s memory came or went; borrowed memory is not traced.
 inline void hold(const Tensor& t, Category category) {
-  if (auto* s = dynamic_cast<AllocatedStorage*>(t.storage.get())) allocator_for(s->device).hold(s->block, category);
+  if (auto* s = dynamic_cast<AllocatedStorage*>(t.storage.get()))
+    allocator_for(s->device).hold(s->block, category);
 }
 inline void drop(const Tensor& t, Category category) noexcept {
-  if (auto* s = dynamic_cast<AllocatedStorage*>(t.storage.get())) allocator_for(s->device).drop(s->block, category);
+  if (auto* s = dynamic_cast<AllocatedStorage*>(t.storage.get()))
+    allocator_for(s->device).drop(s->block, category);
 }
 
 }  // namespace fastcnn

@@ -9,7 +9,8 @@ namespace fastcnn::ops {
 namespace {
 
 const std::vector<ConvAlgo>& table_of(const DeviceProps& props) {
-  if (props.backend == DeviceType::cuda) fail<DeviceError>("conv: this build has no CUDA kernels; use device=\"cpu\"");
+  if (props.backend == DeviceType::cuda)
+    fail<DeviceError>("conv: this build has no CUDA kernels; use device=\"cpu\"");
   return cpu::conv_algos();
 }
 
@@ -24,7 +25,8 @@ void run(const char* op, ConvArgs& args, Pass pass, const AlgoRequest& request) 
   args.threads = props.threads;
   if (ctx.device.is_meta()) return;
   if (!chosen.algo->run)
-    fail<DeviceError>(op, ": this build has no kernel for algo='", chosen.algo->name, "' on ", to_string(ctx.device));
+    fail<DeviceError>(op, ": this build has no kernel for algo='", chosen.algo->name, "' on ",
+                      to_string(ctx.device));
   chosen.algo->run(args, pass, ctx.stream);
 }
 
@@ -35,8 +37,9 @@ void check_operands(const char* op, std::initializer_list<const Tensor*> tensors
 }
 
 void check_channelwise(const char* op, const char* what, const Tensor& t, int64_t count, const char* of) {
-  FC_CHECK(t.ndim() == 1 && t.shape[0] == count, op, ": ", what, " has shape ", to_string(t.shape), " (", t.numel(),
-           t.numel() == 1 ? " entry" : " entries", "), expected (", count, ",): the layer has ", count, " ", of);
+  FC_CHECK(t.ndim() == 1 && t.shape[0] == count, op, ": ", what, " has shape ", to_string(t.shape), " (",
+           t.numel(), t.numel() == 1 ? " entry" : " entries", "), expected (", count, ",): the layer has ",
+           count, " ", of);
 }
 
 const char* scope_name(const char* op, Pass pass) {
@@ -64,8 +67,8 @@ Tensor conv_forward(const char* op, const Tensor& x, const Tensor& w, const Conv
   if (fusion.bias) check_channelwise(op, "bias", args.bias, problem.K, problem.K == 1 ? "filter" : "filters");
   problem.epilogue.residual = take(fusion.residual, args.residual);
   if (fusion.residual)
-    FC_CHECK(args.residual.shape == problem.output_shape(), op, ": residual has shape ", to_string(args.residual.shape),
-             ", expected the output's ", to_string(problem.output_shape()));
+    FC_CHECK(args.residual.shape == problem.output_shape(), op, ": residual has shape ",
+             to_string(args.residual.shape), ", expected the output's ", to_string(problem.output_shape()));
   problem.prologue.scale_shift = take(fusion.scale, args.scale);
   FC_CHECK(take(fusion.shift, args.shift) == problem.prologue.scale_shift, op,
            ": scale and shift come together, got only one");
@@ -89,8 +92,8 @@ Tensor conv_backward_input(const char* op, const Dims& x_shape, const Tensor& w,
   const OpScope scope(scope_name(op, Pass::backward_input));
   check_operands(op, {&w, &dy});
   const ConvProblem problem(op, x_shape, w.shape, geometry, w.dtype);
-  FC_CHECK(dy.shape == problem.output_shape(), op, ": grad_output has shape ", to_string(dy.shape), ", expected ",
-           to_string(problem.output_shape()), " for input ", to_string(x_shape));
+  FC_CHECK(dy.shape == problem.output_shape(), op, ": grad_output has shape ", to_string(dy.shape),
+           ", expected ", to_string(problem.output_shape()), " for input ", to_string(x_shape));
   ConvArgs args(problem);
   args.w = w;
   args.y = dy;
@@ -104,8 +107,8 @@ Tensor conv_backward_weight(const char* op, const Tensor& x, const Dims& w_shape
   const OpScope scope(scope_name(op, Pass::backward_weight));
   check_operands(op, {&x, &dy});
   const ConvProblem problem(op, x.shape, w_shape, geometry, x.dtype);
-  FC_CHECK(dy.shape == problem.output_shape(), op, ": grad_output has shape ", to_string(dy.shape), ", expected ",
-           to_string(problem.output_shape()), " for input ", to_string(x.shape));
+  FC_CHECK(dy.shape == problem.output_shape(), op, ": grad_output has shape ", to_string(dy.shape),
+           ", expected ", to_string(problem.output_shape()), " for input ", to_string(x.shape));
   ConvArgs args(problem);
   args.x = x;
   args.y = dy;
@@ -123,8 +126,8 @@ ConvGradients conv_backward(const char* op, const Tensor& x, const Tensor& w, co
   return out;
 }
 
-std::vector<ConvRow> conv_rows(const Dims& x_shape, const Dims& w_shape, const ConvGeometry& geometry, Pass pass,
-                               DType dtype, Device device, const AlgoRequest& request) {
+std::vector<ConvRow> conv_rows(const Dims& x_shape, const Dims& w_shape, const ConvGeometry& geometry,
+                               Pass pass, DType dtype, Device device, const AlgoRequest& request) {
   const ConvProblem problem("conv_algorithms", x_shape, w_shape, geometry, dtype);
   std::vector<ConvRow> rows;
   const DeviceProps& props = device_props(device);

@@ -33,7 +33,7 @@ ConvGradients conv_backward(const char* op, const Tensor& x, const Tensor& w, co
                             const AlgoRequest& weight_request, bool want_dx, bool want_dw);
 
 /// Every row's verdict on a problem, in table order, with the one that `request` would choose.
-std::vector<ConvRow> conv_rows(const Dims& x_shape, const Dims& w_shape, const ConvGeometry& geometry, Pass pass,
-                               DType dtype, Device device, const AlgoRequest& request);
+std::vector<ConvRow> conv_rows(const Dims& x_shape, const Dims& w_shape, const ConvGeometry& geometry,
+                               Pass pass, DType dtype, Device device, const AlgoRequest& request);
 
 }  // namespace fastcnn::ops

@@ -17,7 +17,8 @@ void run(const Context& ctx, Unary op, const Tensor& y, const Tensor& x, double 
   if (y.numel() == 0) return;
   launch(ctx, name_of(op), UnaryParams{op, p0, p1, make_loop({&y, &x})}, cpu::unary);
 }
-void run(const Context& ctx, Binary op, const Tensor& y, const Tensor& a, const Tensor& b, double p0, double p1) {
+void run(const Context& ctx, Binary op, const Tensor& y, const Tensor& a, const Tensor& b, double p0,
+         double p1) {
   if (y.numel() == 0) return;
   launch(ctx, name_of(op), BinaryParams{op, p0, p1, make_loop({&y, &a, &b})}, cpu::binary);
 }
@@ -69,8 +70,8 @@ void binary_(Binary op, const Tensor& a, const Tensor& b, double p0, double p1) 
   FC_CHECK_TYPE(!returns_bool(op), name, ": has no in-place form (its result is bool)");
   check_writable(name, a);
   const Dims shape = broadcast_shapes(a.shape, b.shape, name);
-  FC_CHECK(shape == a.shape, name, ": in-place result has shape ", to_string(shape), ", expected the target's ",
-           to_string(a.shape));
+  FC_CHECK(shape == a.shape, name, ": in-place result has shape ", to_string(shape),
+           ", expected the target's ", to_string(a.shape));
   run(context_of(a), op, a, a, b.expand(a.shape), p0, p1);
   ++a.storage->version;
 }
@@ -118,7 +119,8 @@ void copy_(const Tensor& dst, const Tensor& src) {
   if (dst.device() == src.device()) {
     run(context_of(dst), Unary::copy, dst, from, 0, 0);
   } else if (!dst.device().is_meta()) {  // a twin takes any data: there is nothing to move
-    FC_CHECK(!src.device().is_meta(), "copy_: a meta tensor has no data to copy to ", to_string(dst.device()));
+    FC_CHECK(!src.device().is_meta(), "copy_: a meta tensor has no data to copy to ",
+             to_string(dst.device()));
     fail<DeviceError>("copy_: this build has no path from ", to_string(src.device()), " to ",
                       to_string(dst.device()));
   }

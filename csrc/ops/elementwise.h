@@ -21,7 +21,8 @@ Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b);
 /// dst = src with conversion of dtype and memory order; src is broadcast to dst.
 void copy_(const Tensor& dst, const Tensor& src);
 /// A copy with the given dtype and device; memory order kept when `keep_order`, else contiguous.
-Tensor to(const Tensor& x, DType dtype, Device device, bool keep_order, Category category = Category::temporary);
+Tensor to(const Tensor& x, DType dtype, Device device, bool keep_order,
+          Category category = Category::temporary);
 /// x itself if it already has that memory order, else a copy tagged `layout`.
 Tensor contiguous(const Tensor& x, bool channels_last);
 void fill_(const Tensor& x, double value);

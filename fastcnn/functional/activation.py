@@ -116,7 +116,9 @@ def softsign(x: Tensor) -> Tensor:
 def hardtanh(x: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Tensor:
     """x clipped to [min_val, max_val]; gradient 0 at the ends."""
     if min_val > max_val:
-        raise ValueError(f"hardtanh: min_val {min_val} is above max_val {max_val}, expected min_val <= max_val")
+        raise ValueError(
+            f"hardtanh: min_val {min_val} is above max_val {max_val}, expected min_val <= max_val"
+        )
     return _activation(x, "hardtanh", min_val, max_val, inplace=inplace)
 
 

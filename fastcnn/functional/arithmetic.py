@@ -167,7 +167,9 @@ class _ScalarBinary(Function):
         elif ctx.name == "pow":  # d(s^x) = s^x log s
             import math
 
-            dx = mul(dy, mul(y, math.log(ctx.scalar) if ctx.scalar > 0 else (0.0 if ctx.scalar == 0 else math.nan)))
+            dx = mul(
+                dy, mul(y, math.log(ctx.scalar) if ctx.scalar > 0 else (0.0 if ctx.scalar == 0 else math.nan))
+            )
         else:
             chosen = gt(x, ctx.scalar) if ctx.name == "maximum" else lt(x, ctx.scalar)
             dx = where(chosen, dy, where(eq(x, ctx.scalar), mul(dy, 0.5), 0.0))
@@ -187,7 +189,9 @@ def _binary(name: str, function: type[Function] | None, a: Any, b: Any) -> Tenso
         return _core.binary_scalar(_B[name], a, float(b), False)
     if isinstance(b, Tensor) and _is_number(a):
         return _core.binary_scalar(_B[name], b, float(a), True)
-    raise TypeError(f"{name}: got {type(a).__name__} and {type(b).__name__}, expected tensors or a tensor and a number")
+    raise TypeError(
+        f"{name}: got {type(a).__name__} and {type(b).__name__}, expected tensors or a tensor and a number"
+    )
 
 
 class _Affine(Function):

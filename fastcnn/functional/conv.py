@@ -36,7 +36,13 @@ def per_axis(op: str, name: str, value: Any, axes: int) -> tuple[int, ...]:
 
 
 def padding_pairs(
-    op: str, padding: Any, axes: int, extents: tuple[int, ...], kernel: tuple[int, ...], stride: Any, dilation: Any
+    op: str,
+    padding: Any,
+    axes: int,
+    extents: tuple[int, ...],
+    kernel: tuple[int, ...],
+    stride: Any,
+    dilation: Any,
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """(low, high) per axis from an int, a tuple of ints, a tuple of (low, high) pairs, or a name."""
     if isinstance(padding, str):
@@ -52,7 +58,15 @@ def padding_pairs(
 
 @lru_cache(maxsize=4096)
 def _geometry(
-    op: str, axes: int, extents: Any, kernel: Any, stride: Any, padding: Any, dilation: Any, groups: int, mode: str
+    op: str,
+    axes: int,
+    extents: Any,
+    kernel: Any,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    groups: int,
+    mode: str,
 ) -> Any:
     stride = per_axis(op, "stride", stride, axes)
     dilation = per_axis(op, "dilation", dilation, axes)
@@ -83,7 +97,9 @@ class Conv(Function):
     twice = True
 
     @staticmethod
-    def forward(ctx: Context, x: Tensor, w: Tensor, bias: Tensor | None, op: str, shape: Any, rows: Any) -> Tensor:
+    def forward(
+        ctx: Context, x: Tensor, w: Tensor, bias: Tensor | None, op: str, shape: Any, rows: Any
+    ) -> Tensor:
         need_x, need_w = ctx.needs_input_grad[:2]
         ctx.call = op, shape, rows, x.shape, w.shape
         ctx.save_for_backward(x if need_w else None, w if need_x else None)  # a frozen layer keeps nothing
@@ -173,7 +189,9 @@ def conv1d(
     groups: int = 1, *, padding_mode: str = "zeros", algo: Algo = "auto", workspace_limit: Limit = None,
 ) -> Tensor:  # fmt: skip
     """1-D convolution; see :func:`conv2d`. input (N, C, L) or (C, L), weight (K, C/groups, R)."""
-    return _conv(1, input, weight, bias, stride, padding, dilation, groups, padding_mode, algo, workspace_limit)
+    return _conv(
+        1, input, weight, bias, stride, padding, dilation, groups, padding_mode, algo, workspace_limit
+    )
 
 
 def conv2d(
@@ -202,7 +220,9 @@ def conv2d(
         ValueError: shapes that do not fit, with the numbers and the smallest change that works.
         TypeError: dtypes that differ or are not float.
     """
-    return _conv(2, input, weight, bias, stride, padding, dilation, groups, padding_mode, algo, workspace_limit)
+    return _conv(
+        2, input, weight, bias, stride, padding, dilation, groups, padding_mode, algo, workspace_limit
+    )
 
 
 def conv3d(
@@ -210,4 +230,6 @@ def conv3d(
     groups: int = 1, *, padding_mode: str = "zeros", algo: Algo = "auto", workspace_limit: Limit = None,
 ) -> Tensor:  # fmt: skip
     """3-D convolution; see :func:`conv2d`. input (N, C, D, H, W) or (C, D, H, W), weight (K, C/groups, T, R, S)."""
-    return _conv(3, input, weight, bias, stride, padding, dilation, groups, padding_mode, algo, workspace_limit)
+    return _conv(
+        3, input, weight, bias, stride, padding, dilation, groups, padding_mode, algo, workspace_limit
+    )

@@ -8,11 +8,11 @@ namespace fastcnn::cpu {
 /// y[i * sy] = op(x[i * sx]; p0, p1) for i in [0, n). y may be x itself.
 using UnaryFn = void (*)(void* y, const void* x, int64_t n, int64_t sy, int64_t sx, double p0, double p1);
 /// y[i * sy] = op(a[i * sa], b[i * sb]; p0, p1). y may be a or b itself.
-using BinaryFn = void (*)(void* y, const void* a, const void* b, int64_t n, int64_t sy, int64_t sa, int64_t sb,
-                          double p0, double p1);
+using BinaryFn = void (*)(void* y, const void* a, const void* b, int64_t n, int64_t sy, int64_t sa,
+                          int64_t sb, double p0, double p1);
 
 struct PointwiseKernels {
-  UnaryFn (*unary)(Unary);    ///< never nullptr for float32
+  UnaryFn (*unary)(Unary);  ///< never nullptr for float32
   BinaryFn (*binary)(Binary);
 };
 

@@ -3,11 +3,21 @@
 // simple loops, written so that the compiler vectorises the contiguous case.
 // NaN: relu(NaN) = NaN with gradient 1, max/min propagate NaN, comparisons follow IEEE (as in PyTorch).
 
-#define FC_MATH1(name)                                         \
+#define FC_MATH1(name)                                              \
   inline float m_##name(float x) { return __builtin_##name##f(x); } \
   inline double m_##name(double x) { return __builtin_##name(x); }
-FC_MATH1(exp) FC_MATH1(expm1) FC_MATH1(log) FC_MATH1(log1p) FC_MATH1(sqrt) FC_MATH1(sin) FC_MATH1(cos)
-FC_MATH1(erf) FC_MATH1(tanh) FC_MATH1(floor) FC_MATH1(ceil) FC_MATH1(rint)
+FC_MATH1(exp)
+FC_MATH1(expm1)
+FC_MATH1(log)
+FC_MATH1(log1p)
+FC_MATH1(sqrt)
+FC_MATH1(sin)
+FC_MATH1(cos)
+FC_MATH1(erf)
+FC_MATH1(tanh)
+FC_MATH1(floor)
+FC_MATH1(ceil)
+FC_MATH1(rint)
 #undef FC_MATH1
 inline float m_pow(float x, float y) { return __builtin_powf(x, y); }
 inline double m_pow(double x, double y) { return __builtin_pow(x, y); }
@@ -20,18 +30,19 @@ inline A m_softplus(A x) {  // log(1 + e^x) without overflow
   return (x > 0 ? x : A(0)) + m_log1p(m_exp(x > 0 ? -x : x));
 }
 
-constexpr double kSeluScale = 1.0507009873554804934193349852946, kSeluAlpha = 1.6732632423543772848170429916717;
+constexpr double kSeluScale = 1.0507009873554804934193349852946,
+                 kSeluAlpha = 1.6732632423543772848170429916717;
 constexpr double kInvSqrt2 = 0.70710678118654752440, kInvSqrt2Pi = 0.39894228040143267794;
 constexpr double kSqrt2OverPi = 0.79788456080286535588;
 
 // ---- one operand: f(x, p0, p1) ----------------------------------------------------------------------------
 
-#define FC_UNARY(Name, expression)                            \
-  struct Name {                                               \
-    template <class A, class P>                               \
+#define FC_UNARY(Name, expression)                                                        \
+  struct Name {                                                                           \
+    template <class A, class P>                                                           \
     static inline A f([[maybe_unused]] A x, [[maybe_unused]] P p, [[maybe_unused]] P q) { \
-      return A(expression);                                   \
-    }                                                         \
+      return A(expression);                                                               \
+    }                                                                                     \
   };
 FC_UNARY(Neg, -x)
 FC_UNARY(Abs, x < 0 ? -x : (x == 0 ? A(0) : x))
@@ -82,12 +93,12 @@ FC_UNARY(Fill, p)
 
 // ---- two operands: f(a, b, p0, p1) ------------------------------------------------------------------------
 
-#define FC_BINARY(Name, expression)                                \
-  struct Name {                                                    \
-    template <class A, class P>                                    \
+#define FC_BINARY(Name, expression)                                           \
+  struct Name {                                                               \
+    template <class A, class P>                                               \
     static inline A f(A a, A b, [[maybe_unused]] P p, [[maybe_unused]] P q) { \
-      return A(expression);                                        \
-    }                                                              \
+      return A(expression);                                                   \
+    }                                                                         \
   };
 FC_BINARY(Add, a + b)
 FC_BINARY(Sub, a - b)
@@ -145,12 +156,12 @@ FC_BINARY(ThresholdBackward, b <= p ? A(0) : a)
 
 // ---- comparisons and predicates: the result is one byte ---------------------------------------------------
 
-#define FC_COMPARE(Name, expression)       \
-  struct Name {                            \
-    template <class A>                     \
-    static inline bool f(A a, A b) {       \
-      return expression;                   \
-    }                                      \
+#define FC_COMPARE(Name, expression) \
+  struct Name {                      \
+    template <class A>               \
+    static inline bool f(A a, A b) { \
+      return expression;             \
+    }                                \
   };
 FC_COMPARE(Eq, a == b)
 FC_COMPARE(Ne, a != b)
@@ -204,8 +215,8 @@ void binary_loop(void* y_, const void* a_, const void* b_, int64_t n, int64_t sy
 }
 
 template <class Op, class T, class A>
-void compare_loop(void* y_, const void* a_, const void* b_, int64_t n, int64_t sy, int64_t sa, int64_t sb, double,
-                  double) {
+void compare_loop(void* y_, const void* a_, const void* b_, int64_t n, int64_t sy, int64_t sa, int64_t sb,
+                  double, double) {
   unsigned char* y = (unsigned char*)y_;
   const T *a = (const T*)a_, *b = (const T*)b_;
 #pragma GCC ivdep
