@@ -3,6 +3,7 @@
 from fastcnn import functional as functional
 from fastcnn import memory as memory
 from fastcnn._loader import _core
+from fastcnn._version import __version__ as __version__
 from fastcnn.autograd import Function, enable_grad, grad, is_grad_enabled, no_grad, set_grad_enabled
 from fastcnn.errors import DeviceError, OutOfMemoryError
 from fastcnn.tensor import (
