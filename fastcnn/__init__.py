@@ -3,7 +3,11 @@
 from fastcnn import functional as functional
 from fastcnn import memory as memory
 from fastcnn._loader import _core
+<<<<<<< HEAD
 from fastcnn._version import __version__ as __version__
+=======
+from fastcnn.algorithms import conv_algorithms, prefer_algo
+>>>>>>> 3154923 (Command line: info, selftest, train digits; summary and shadow runs (to be joined with nn))
 from fastcnn.autograd import Function, enable_grad, grad, is_grad_enabled, no_grad, set_grad_enabled
 from fastcnn.errors import DeviceError, OutOfMemoryError
 from fastcnn.tensor import (
@@ -25,9 +29,9 @@ from fastcnn.tensor import (
 )
 
 __all__ = [
-    "DeviceError", "Function", "OutOfMemoryError", "Tensor", "bfloat16", "bool_", "empty", "enable_grad", "float16",
+    "DeviceError", "Function", "OutOfMemoryError", "Tensor", "bfloat16", "bool_", "conv_algorithms", "empty", "enable_grad", "float16",
     "float32", "float64", "from_numpy", "full", "functional", "get_num_threads", "grad", "int32", "int64",
-    "is_grad_enabled", "memory", "no_grad", "ones", "set_grad_enabled", "set_num_threads", "tensor", "uint8", "zeros",
+    "is_grad_enabled", "memory", "no_grad", "ones", "prefer_algo", "set_grad_enabled", "set_num_threads", "tensor", "uint8", "zeros",
 ]  # fmt: skip
 
 _core._set_exception_types(OutOfMemoryError, DeviceError)

@@ -1,4 +1,4 @@
-// Threads and instruction set.
+// Threads, instruction set and devices.
 #include "bindings/casters.h"
 #include "ops/runtime.h"
 
@@ -10,6 +10,21 @@ void bind_runtime(py::module_& m) {
   m.def("set_isa", &ops::set_isa);
   m.def("isa", &ops::isa);
   m.def("available_isas", &ops::available_isas);
+  m.def("device_info", [](Device device) {
+    const DeviceProps& props = device_props(device);
+    py::dict out;
+    out["name"] = props.name;
+    out["isa"] = props.isa;
+    out["threads"] = props.threads;
+    out["l1_bytes"] = props.l1_bytes;
+    out["l2_bytes"] = props.l2_bytes;
+    out["l3_bytes"] = props.l3_bytes;
+    out["sm"] = props.sm;
+    out["sm_count"] = props.sm_count;
+    out["shared_bytes"] = props.shared_bytes;
+    out["total_bytes"] = props.total_bytes;
+    return out;
+  });
   // Ctrl-C in a long kernel: looked for between tasks, by the thread that called, with the GIL taken for it.
   ops::set_interrupt_check([] {
     if (!Py_IsInitialized()) return false;

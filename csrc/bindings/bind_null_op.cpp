@@ -1,0 +1,8 @@
+#include "bindings/casters.h"
+#include "ops/null_op.h"
+
+namespace fastcnn {
+
+void bind_null_op(py::module_& m) { m.def("null_op", &ops::null_op, release_gil()); }
+
+}  // namespace fastcnn

@@ -1,0 +1,7 @@
+"""``python -m fastcnn`` is the command line."""
+
+import sys
+
+from fastcnn.cli import main
+
+sys.exit(main())
