@@ -3,36 +3,12 @@
 from fastcnn import functional as functional
 from fastcnn import memory as memory
 from fastcnn._loader import _core
-<<<<<<< HEAD
 from fastcnn._version import __version__ as __version__
-=======
 from fastcnn.algorithms import conv_algorithms, prefer_algo
->>>>>>> 3154923 (Command line: info, selftest, train digits; summary and shadow runs (to be joined with nn))
 from fastcnn.autograd import Function, enable_grad, grad, is_grad_enabled, no_grad, set_grad_enabled
 from fastcnn.errors import DeviceError, OutOfMemoryError
-from fastcnn.tensor import (
-    Tensor,
-    bfloat16,
-    bool_,
-    empty,
-    float16,
-    float32,
-    float64,
-    from_numpy,
-    full,
-    int32,
-    int64,
-    ones,
-    tensor,
-    uint8,
-    zeros,
-)
-
-__all__ = [
-    "DeviceError", "Function", "OutOfMemoryError", "Tensor", "bfloat16", "bool_", "conv_algorithms", "empty", "enable_grad", "float16",
-    "float32", "float64", "from_numpy", "full", "functional", "get_num_threads", "grad", "int32", "int64",
-    "is_grad_enabled", "memory", "no_grad", "ones", "prefer_algo", "set_grad_enabled", "set_num_threads", "tensor", "uint8", "zeros",
-]  # fmt: skip
+from fastcnn.tensor import Tensor, empty, from_numpy, full, ones, tensor, zeros
+from fastcnn.tensor import bfloat16, bool_, float16, float32, float64, int32, int64, uint8
 
 _core._set_exception_types(OutOfMemoryError, DeviceError)
 set_num_threads = _core.set_num_threads
