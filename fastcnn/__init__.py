@@ -7,8 +7,23 @@ from fastcnn._version import __version__ as __version__
 from fastcnn.algorithms import conv_algorithms, prefer_algo
 from fastcnn.autograd import Function, enable_grad, grad, is_grad_enabled, no_grad, set_grad_enabled
 from fastcnn.errors import DeviceError, OutOfMemoryError
-from fastcnn.tensor import Tensor, empty, from_numpy, full, ones, tensor, zeros
-from fastcnn.tensor import bfloat16, bool_, float16, float32, float64, int32, int64, uint8
+from fastcnn.tensor import (
+    Tensor,
+    bfloat16,
+    bool_,
+    empty,
+    float16,
+    float32,
+    float64,
+    from_numpy,
+    full,
+    int32,
+    int64,
+    ones,
+    tensor,
+    uint8,
+    zeros,
+)
 
 _core._set_exception_types(OutOfMemoryError, DeviceError)
 set_num_threads = _core.set_num_threads

@@ -26,7 +26,11 @@ def shadow(model: Any, device: str, dtype: str | None = None) -> Iterator[dict[i
 
     def twin_of(t: Any, is_parameter: bool) -> Any:
         if id(t) not in twins:
-            kind = dtype if dtype is not None and t.dtype in ("float32", "float64", "float16", "bfloat16") else t.dtype
+            kind = (
+                dtype
+                if dtype is not None and t.dtype in ("float32", "float64", "float16", "bfloat16")
+                else t.dtype
+            )
             copy = _core.to(_core.detach(t), kind, device, True, _PARAMETER if is_parameter else _BUFFER)
             twins[id(t)] = Parameter(copy, requires_grad=t.requires_grad) if is_parameter else copy
         return twins[id(t)]

@@ -30,11 +30,20 @@ class Summary(NamedTuple):
     def __str__(self) -> str:
         head = ("layer", "output shape", "parameters", "parameter bytes", "output bytes")
         cells = [
-            (f"{r.path} ({r.kind})", str(r.output_shape), f"{r.parameters:,}", f"{r.parameter_bytes:,}", f"{r.output_bytes:,}")
+            (
+                f"{r.path} ({r.kind})",
+                str(r.output_shape),
+                *_numbers(r.parameters, r.parameter_bytes, r.output_bytes),
+            )
             for r in self.rows
         ]
-        total = ("total", "", f"{self.parameters:,}", f"{self.parameter_bytes:,}", f"{sum(r.output_bytes for r in self.rows):,}")
+        outputs = sum(r.output_bytes for r in self.rows)
+        total = ("total", "", *_numbers(self.parameters, self.parameter_bytes, outputs))
         return format_table(head, [*cells, total], rule_before_last=True)
+
+
+def _numbers(*values: int) -> tuple[str, ...]:
+    return tuple(f"{v:,}" for v in values)
 
 
 def format_table(head: Sequence[str], rows: Sequence[Sequence[str]], rule_before_last: bool = False) -> str:
@@ -42,7 +51,9 @@ def format_table(head: Sequence[str], rows: Sequence[Sequence[str]], rule_before
     widths = [max(len(r[i]) for r in [head, *rows]) for i in range(len(head))]
 
     def line(cells: Sequence[str]) -> str:
-        return "  ".join(c.ljust(w) if i < 2 else c.rjust(w) for i, (c, w) in enumerate(zip(cells, widths))).rstrip()
+        return "  ".join(
+            c.ljust(w) if i < 2 else c.rjust(w) for i, (c, w) in enumerate(zip(cells, widths))
+        ).rstrip()
 
     rule = "  ".join("-" * w for w in widths)
     lines = [line(head), rule, *(line(r) for r in rows)]

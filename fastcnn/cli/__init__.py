@@ -20,7 +20,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit code."""
     import importlib
 
-    parser = argparse.ArgumentParser(prog="fastcnn", description="Convolutional networks from hand-written kernels.")
+    parser = argparse.ArgumentParser(
+        prog="fastcnn", description="Convolutional networks from hand-written kernels."
+    )
     parser.add_argument("--version", action="store_true", help="print the version and exit")
     commands = parser.add_subparsers(dest="command", metavar="command")
     modules = {name: importlib.import_module(f"fastcnn.cli.{name}") for name in COMMANDS}

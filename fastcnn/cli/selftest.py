@@ -28,13 +28,18 @@ class Check(NamedTuple):
     ok: bool
 
 
-def reference_conv(x: np.ndarray, w: np.ndarray, stride: int, pad: int, dilation: int, groups: int) -> np.ndarray:
+def reference_conv(
+    x: np.ndarray, w: np.ndarray, stride: int, pad: int, dilation: int, groups: int
+) -> np.ndarray:
     """2-D convolution in float64 by one einsum per filter tap."""
     x = np.pad(x.astype(np.float64), ((0, 0), (0, 0), (pad, pad), (pad, pad)))
     n, c, h, width = x.shape
     k, cg, r, s = w.shape
     p, q = (h - dilation * (r - 1) - 1) // stride + 1, (width - dilation * (s - 1) - 1) // stride + 1
-    x, w = x.reshape(n, groups, c // groups, h, width), w.astype(np.float64).reshape(groups, k // groups, cg, r, s)
+    x, w = (
+        x.reshape(n, groups, c // groups, h, width),
+        w.astype(np.float64).reshape(groups, k // groups, cg, r, s),
+    )
     y = np.zeros((n, groups, k // groups, p, q))
     for i in range(r):
         for j in range(s):
@@ -92,7 +97,9 @@ def _conv_checks(isa: str) -> Iterator[Check]:
 def _runs(name: str, pass_: str, x: Any, w: Any, geometry: Any) -> bool:
     import fastcnn
 
-    return any(r.name == name and r.reason is None for r in fastcnn.conv_algorithms(x, w, *geometry, pass_=pass_))
+    return any(
+        r.name == name and r.reason is None for r in fastcnn.conv_algorithms(x, w, *geometry, pass_=pass_)
+    )
 
 
 def _share(got: Any, exact: np.ndarray, scale: np.ndarray, terms: int) -> float:

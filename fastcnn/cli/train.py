@@ -13,11 +13,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("data", choices=["digits"], help="which images")
     parser.add_argument("--epochs", type=int, default=20, help="passes over the training images (default 20)")
     parser.add_argument("--batch-size", type=int, default=64, help="images per step (default 64)")
-    parser.add_argument("--lr", type=float, default=0.1, help="highest learning rate of the cycle (default 0.1)")
-    parser.add_argument("--seed", type=int, default=0, help="of split, initial weights, order, dropout (default 0)")
+    parser.add_argument(
+        "--lr", type=float, default=0.1, help="highest learning rate of the cycle (default 0.1)"
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, help="of split, initial weights, order, dropout (default 0)"
+    )
     parser.add_argument("--device", default="cpu", help="where to train (default cpu)")
     parser.add_argument("--threads", type=int, help="CPU threads (default: all that this process may use)")
-    parser.add_argument("--out", default="digits.safetensors", help="where the weights go (default digits.safetensors)")
+    parser.add_argument(
+        "--out", default="digits.safetensors", help="where the weights go (default digits.safetensors)"
+    )
     parser.add_argument("--json", metavar="FILE", help="write the result as JSON; - is standard output")
 
 
@@ -42,7 +48,9 @@ def run(args: argparse.Namespace) -> int:
     held = Batches(held_images, held_labels, args.batch_size, shuffle=False)
     model = models.digits_cnn().to(args.device)
     optimizer = optim.SGD(model.parameters(), lr=args.lr, momentum=0.9, nesterov=True, weight_decay=5e-4)
-    schedule = optim.lr_scheduler.OneCycleLR(optimizer, args.lr, total_steps=args.epochs * len(train), pct_start=0.2)
+    schedule = optim.lr_scheduler.OneCycleLR(
+        optimizer, args.lr, total_steps=args.epochs * len(train), pct_start=0.2
+    )
     loss_fn = nn.CrossEntropyLoss(label_smoothing=0.05)
     test_loss = nn.CrossEntropyLoss()
 

@@ -50,7 +50,9 @@ class Batches:
         drop_last: bool = False,
     ) -> None:
         if len(inputs) != len(targets):
-            raise ValueError(f"Batches: got {len(inputs)} inputs and {len(targets)} targets, expected as many")
+            raise ValueError(
+                f"Batches: got {len(inputs)} inputs and {len(targets)} targets, expected as many"
+            )
         if batch_size < 1:
             raise ValueError(f"Batches: batch_size is {batch_size}, expected at least 1")
         self.inputs, self.targets = inputs, targets
