@@ -1,0 +1,9 @@
+"""Layers with torch.nn's names, constructors and state_dict keys."""
+
+from fastcnn import init as init
+from fastcnn.nn.activation import *  # noqa: F403
+from fastcnn.nn.container import *  # noqa: F403
+from fastcnn.nn.conv import *  # noqa: F403
+from fastcnn.nn.linear import *  # noqa: F403
+from fastcnn.nn.module import Module as Module
+from fastcnn.nn.module import Parameter as Parameter
