@@ -38,7 +38,7 @@ FORBIDDEN = {
 LAYERS = (
     {"_core", "_loader", "_version", "errors", "config"},
     {"autograd"},
-    {"algorithms", "functional"},
+    {"algorithms", "functional", "random"},
     {"tensor"},
     {"init", "nn"},
 )

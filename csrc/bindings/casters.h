@@ -81,5 +81,8 @@ void bind_conv(py::module_& m);
 void bind_null_op(py::module_& m);
 void bind_runtime(py::module_& m);
 void bind_info(py::module_& m);
+void bind_random(py::module_& m);
+void bind_norm(py::module_& m);
+void bind_loss(py::module_& m);
 void bind_memory(py::module_& m);
 }  // namespace fastcnn

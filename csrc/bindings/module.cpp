@@ -44,4 +44,7 @@ PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
   bind_conv(m);
   bind_null_op(m);
   bind_runtime(m);
+  bind_random(m);
+  bind_norm(m);
+  bind_loss(m);
 }

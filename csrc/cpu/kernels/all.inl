@@ -25,7 +25,9 @@
 // it.
 #pragma once
 
+#include "cpu/kernels/dropout_table.inl"
 #include "cpu/kernels/gemm.inl"
+#include "cpu/kernels/norm_table.inl"
 #include "cpu/kernels/pack.inl"
 #include "cpu/kernels/pointwise_table.inl"
 #include "cpu/kernels/table.h"
@@ -40,6 +42,8 @@ const Kernels* table() {
       kGemm,
       kPack,
       kPointwise,
+      kDropout,
+      kNorm,
   };
   return &kTable;
 }

@@ -3,7 +3,9 @@
 // no inline functions with code, no static objects (the linker could keep the wide copy for everyone).
 #pragma once
 
+#include "cpu/kernels/dropout.h"
 #include "cpu/kernels/gemm.h"
+#include "cpu/kernels/norm.h"
 #include "cpu/kernels/pack.h"
 #include "cpu/kernels/pointwise.h"
 
@@ -14,6 +16,8 @@ struct Kernels {
   GemmKernels gemm;
   PackKernels pack;
   PointwiseKernels pointwise;
+  DropoutKernels dropout;
+  NormKernels norm;
 };
 
 }  // namespace fastcnn::cpu

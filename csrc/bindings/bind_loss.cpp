@@ -1,0 +1,28 @@
+// Softmax and losses.
+#include <optional>
+
+#include "bindings/casters.h"
+#include "ops/loss.h"
+
+namespace fastcnn {
+
+void bind_loss(py::module_& m) {
+  using T = const Tensor&;
+  py::class_<ops::CrossEntropyOptions>(m, "CrossEntropyOptions")
+      .def(py::init([](std::optional<Tensor> weight, int64_t ignore_index, const std::string& reduction,
+                       double smoothing, bool log_probabilities) {
+        const char* op = log_probabilities ? "nll_loss" : "cross_entropy";
+        return ops::CrossEntropyOptions{std::move(weight), ignore_index, ops::parse_reduction(op, reduction),
+                                        smoothing, log_probabilities};
+      }));
+  m.def(
+      "cross_entropy_forward",
+      [](T x, T target, const ops::CrossEntropyOptions& options) {
+        ops::CrossEntropyOutput out = ops::cross_entropy_forward(x, target, options);
+        return std::make_pair(std::move(out.loss), std::move(out.saved));
+      },
+      release_gil());
+  m.def("cross_entropy_backward", &ops::cross_entropy_backward, release_gil());
+}
+
+}  // namespace fastcnn

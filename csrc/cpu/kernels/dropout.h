@@ -1,0 +1,28 @@
+// Inner loops of dropout: keep bits from Philox, and their application to runs and channels-last tiles.
+#pragma once
+
+#include <stdint.h>
+
+namespace fastcnn::cpu {
+
+/// The words of the counter and key that all blocks of one call share.
+struct KeepBitsSource {
+  uint32_t c1, c2, k0, k1, threshold;
+};
+
+/// y = bit ? x * scale + shift : dropped
+struct DropoutValues {
+  double scale, shift, dropped;
+};
+
+struct DropoutKernels {
+  /// bits[b]: bit j is set when draw j of block b (counter words c0[b], c3[b]) is at or above the threshold.
+  void (*keep_bits)(uint8_t* bits, const uint32_t* c0, const uint32_t* c3, int count, const KeepBitsSource&);
+  /// n consecutive elements; element i is kept by bit i % 8 of bits[i / 8].
+  void (*run)(void* y, const void* x, const uint8_t* bits, int64_t n, const DropoutValues&);
+  /// rows x channels elements with `step` elements from row to row; row r, channel c is kept by bit r of mask[c].
+  void (*tile)(void* y, const void* x, const uint32_t* mask, int rows, int channels, int64_t step,
+               const DropoutValues&);
+};
+
+}  // namespace fastcnn::cpu

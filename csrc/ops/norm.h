@@ -1,0 +1,38 @@
+// Normalisation over channels: batch norm, and group norm (instance norm is one group per channel).
+#pragma once
+
+#include <optional>
+#include <utility>
+
+#include "common/norm.h"
+#include "ops/context.h"
+
+namespace fastcnn::ops {
+
+using MaybeTensor = std::optional<Tensor>;
+
+struct NormOutput {
+  Tensor y;      ///< channels_last memory
+  Tensor stats;  ///< (2, outer, groups) float32 (float64 for float64): mean, 1/sqrt(var + eps)
+};
+struct NormGradients {
+  MaybeTensor dx, dweight, dbias;
+};
+
+/// x (N, C, ...), rank 2 to 5. training: statistics of x, and running values (if given) are updated in place;
+/// else the running values are the statistics.
+NormOutput batch_norm_forward(const Tensor& x, const MaybeTensor& weight, const MaybeTensor& bias,
+                              const MaybeTensor& running_mean, const MaybeTensor& running_var, bool training,
+                              double momentum, double eps);
+/// `stats` as returned by forward. training = false: they were constants.
+NormGradients batch_norm_backward(const Tensor& x, const Tensor& dy, const MaybeTensor& weight,
+                                  const Tensor& stats, bool training, bool want_dx, bool want_dweight,
+                                  bool want_dbias);
+
+NormOutput group_norm_forward(const char* op, const Tensor& x, int64_t groups, const MaybeTensor& weight,
+                              const MaybeTensor& bias, double eps);
+NormGradients group_norm_backward(const char* op, const Tensor& x, const Tensor& dy, int64_t groups,
+                                  const MaybeTensor& weight, const Tensor& stats, bool want_dx,
+                                  bool want_dweight, bool want_dbias);
+
+}  // namespace fastcnn::ops
