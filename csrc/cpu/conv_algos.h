@@ -8,6 +8,12 @@ namespace fastcnn::cpu {
 
 const std::vector<ConvAlgo>& conv_algos();
 
+// conv_im2col.cpp: float32, any geometry and fusion; packed filters and blocks of patches as workspace.
+const char* conv_im2col_unsupported(const ConvProblem&, Pass, const DeviceProps&);
+size_t conv_im2col_workspace_bytes(const ConvProblem&, Pass, const DeviceProps&);
+double conv_im2col_cost(const ConvProblem&, Pass, const DeviceProps&);
+void conv_im2col_run(const ConvArgs&, Pass, void* stream);
+
 // conv_direct.cpp: any geometry, dtype, strides and fusion; no workspace.
 const char* conv_direct_unsupported(const ConvProblem&, Pass, const DeviceProps&);
 size_t conv_direct_workspace_bytes(const ConvProblem&, Pass, const DeviceProps&);

@@ -26,6 +26,7 @@
 #pragma once
 
 #include "cpu/kernels/dropout_table.inl"
+#include "cpu/kernels/gather.inl"
 #include "cpu/kernels/gemm.inl"
 #include "cpu/kernels/norm_table.inl"
 #include "cpu/kernels/pack.inl"
@@ -44,6 +45,7 @@ const Kernels* table() {
       kPointwise,
       kDropout,
       kNorm,
+      FC_ISA_NAME, kGemm, kPack, kPointwise, kGather,
   };
   return &kTable;
 }

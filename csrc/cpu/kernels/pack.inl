@@ -58,7 +58,34 @@ void pack_matrix(const float* src, int64_t row, int64_t col, int64_t k, int64_t 
       for (int64_t j = n; j < dst_cols; ++j) dst[p * dst_row + j] = 0.0f;
 }
 
-constexpr PackKernels kPack = {pack_matrix};
+void pack_filter(const float* src, int64_t filter, int64_t n, int64_t taps, int64_t channels, int64_t first,
+                 int64_t last, float* dst, int64_t nr) {
+  int64_t c = first, tap = 0;  // of element q of the run of channels and taps
+  const auto row_of_next = [&] {
+    float* row = dst + (tap * channels + c) * nr;
+    if (++tap == taps) tap = 0, ++c;
+    return row;
+  };
+  const int64_t end = last * taps;
+  for (int64_t q = first * taps; q < end; q += 4) {
+    const int64_t count = end - q < 4 ? end - q : 4;
+    float* row[4];
+    for (int64_t i = 0; i < count; ++i) row[i] = row_of_next();
+    int64_t j = 0;
+    if (count == 4)
+      for (; j + 4 <= n; j += 4) {
+        float block[16];
+        transpose_4x4(src + j * filter + q, filter, block, 4);
+        for (int i = 0; i < 4; ++i) quad_store(row[i] + j, quad_load(block + 4 * i));
+      }
+    for (; j < n; ++j)
+      for (int64_t i = 0; i < count; ++i) row[i][j] = src[j * filter + q + i];
+    for (; j < nr; ++j)
+      for (int64_t i = 0; i < count; ++i) row[i][j] = 0.0f;
+  }
+}
+
+constexpr PackKernels kPack = {pack_matrix, pack_filter};
 
 }  // namespace
 }  // namespace fastcnn::cpu::FC_ISA

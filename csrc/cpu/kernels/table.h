@@ -4,6 +4,7 @@
 #pragma once
 
 #include "cpu/kernels/dropout.h"
+#include "cpu/kernels/gather.h"
 #include "cpu/kernels/gemm.h"
 #include "cpu/kernels/norm.h"
 #include "cpu/kernels/pack.h"
@@ -18,6 +19,7 @@ struct Kernels {
   PointwiseKernels pointwise;
   DropoutKernels dropout;
   NormKernels norm;
+  GatherKernels gather;
 };
 
 }  // namespace fastcnn::cpu

@@ -1,0 +1,248 @@
+// Convolution as matrix products over gathered patches ("im2col"), a block at a time: 96 patches are gathered
+// into a thread's scratch, which stays in its L2, and multiplied with packed filters by the register-tiled
+// kernel. The patch matrix never exists as a whole.
+//
+//   forward         y[pixel, k]  = patches of x [pixel, (t,r,s,c)] * w[(t,r,s,c), k]
+//   backward_input  dx[pixel, c] = patches of dy [pixel, (t,r,s,k)] * w[(t,r,s,k), c], once for each residue
+//                   class of the input coordinates modulo the stride (the "phases" of a transposed convolution):
+//                   a class meets every stride-th tap only, and its patches are dense, so nothing is scattered
+//                   and no two tasks write one element
+//   backward_weight conv_im2col_weight.cpp
+//
+// Padding modes are index maps in the gatherer. For backward_input of the other modes the gradient of the padded
+// input is computed first, then the cells that mirror one input cell are added up in a fixed order.
+// Padding is multiplied: an infinite weight makes NaN of a zero-padded border, where direct skips the tap.
+#include "cpu/conv_im2col.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "cpu/conv_algos.h"
+#include "cpu/isa.h"
+#include "cpu/thread_pool.h"
+
+namespace fastcnn::cpu {
+namespace {
+
+struct ForwardSpace {
+  float *filters, *prologue, *bias, *scratch;
+  size_t scratch_floats, bytes;
+  ForwardSpace(const ConvProblem& p, int threads, void* base) {
+    FloatArena arena(base);
+    const int64_t depth = p.taps() * p.channels_per_group(), columns = p.filters_per_group();
+    filters = arena.take(packed_filter_floats(p.G, depth, columns));
+    prologue = arena.take(p.prologue.scale_shift ? 2 * p.C : 0);
+    bias = arena.take(p.epilogue.bias ? p.K : 0);
+    scratch_floats = patch_gemm_scratch_floats(depth, columns);
+    scratch = arena.take(threads * scratch_floats);
+    bytes = arena.bytes();
+  }
+};
+
+bool needs_fold(const ConvProblem& p) {
+  bool padded = false;
+  for (int a = 0; a < 3; ++a) padded = padded || p.pad_low[a] || p.pad_high[a];
+  return padded && p.pad_mode != PadMode::zeros;
+}
+
+/// The same convolution of an input that was padded beforehand.
+ConvProblem with_padding_inside(ConvProblem p) {
+  for (int a = 0; a < 3; ++a) {
+    p.in[a] += p.pad_low[a] + p.pad_high[a];
+    p.pad_low[a] = p.pad_high[a] = 0;
+  }
+  p.pad_mode = PadMode::zeros;
+  return p;
+}
+
+struct BackwardInputSpace {
+  float *filters, *padded, *scratch;
+  size_t scratch_floats, bytes;
+  BackwardInputSpace(const ConvProblem& p, int threads, void* base) {
+    FloatArena arena(base);
+    const int64_t depth = p.taps() * p.filters_per_group(), columns = p.channels_per_group();
+    filters = arena.take(packed_filter_floats(p.G, depth, columns));
+    padded = arena.take(needs_fold(p) ? p.N * with_padding_inside(p).in_pixels() * p.C : 0);
+    scratch_floats = patch_gemm_scratch_floats(depth, columns);
+    scratch = arena.take(threads * scratch_floats);
+    bytes = arena.bytes();
+  }
+};
+
+/// dx of a zero-padded problem; filters are packed already.
+void backward_input_zeros(const ConvProblem& p, const Volume& dy, const Volume& dx,
+                          const BackwardInputSpace& space, int threads) {
+  const int64_t phases[3] = {conv_phases(p, 0), conv_phases(p, 1), conv_phases(p, 2)};
+  const auto product_of = [&](const ConvPhase(&phase)[3]) {
+    PatchGemm g{};
+    g.gather = conv_gradient_patches(p, dy, phase);
+    g.groups = p.G;
+    g.source_group = p.filters_per_group() * dy.channel;
+    g.rows = p.N * phase[0].count * phase[1].count * phase[2].count;
+    g.depth = phase[0].taps * phase[1].taps * phase[2].taps * p.filters_per_group();
+    g.columns = p.channels_per_group();
+    g.filter = space.filters + conv_phase_filter_offset(p, phase);
+    g.out = dx;
+    for (int a = 0; a < 3; ++a) {
+      g.out.data += phase[a].first * dx.axis[a];
+      g.out.axis[a] *= p.stride[a];
+    }
+    return g;
+  };
+  if (p.N * p.in_pixels() * p.C == 0) return;
+  const ConvPhase widest[3] = {conv_phase(p, 0, 0), conv_phase(p, 1, 0), conv_phase(p, 2, 0)};
+  const int64_t phase_tasks = patch_gemm_tasks(product_of(widest));  // no class has more pixels than class 0
+  parallel_for(
+      phases[0] * phases[1] * phases[2] * phase_tasks,
+      [&](int64_t task, int slot) {
+        const int64_t i = task / phase_tasks, part = task % phase_tasks;
+        const ConvPhase phase[3] = {conv_phase(p, 0, i / phases[2] / phases[1]),
+                                    conv_phase(p, 1, i / phases[2] % phases[1]),
+                                    conv_phase(p, 2, i % phases[2])};
+        const PatchGemm g = product_of(phase);
+        if (part < patch_gemm_tasks(g)) patch_gemm_task(g, part, space.scratch + slot * space.scratch_floats);
+      },
+      threads);
+}
+
+/// Calls f(padded position) for the cell itself and for each padding cell that shows input cell i of an axis.
+template <class F>
+void for_each_image(const ConvProblem& p, int axis, int64_t i, F&& f) {
+  const int64_t n = p.in[axis], low = p.pad_low[axis], high = p.pad_high[axis];
+  f(i + low);
+  for (int64_t q = 0; q < low; ++q)
+    if (conv_input_index(0, q, 1, 1, low, n, p.pad_mode) == i) f(q);
+  for (int64_t q = low + n; q < low + n + high; ++q)
+    if (conv_input_index(0, q, 1, 1, low, n, p.pad_mode) == i) f(q);
+}
+
+/// dx[cell] = sum of the padded gradient over the cell's images.
+void fold_padding(const ConvProblem& p, const Volume& padded, const Volume& dx, int threads) {
+  parallel_for(
+      p.N * p.in[0] * p.in[1],
+      [&](int64_t task, int) {
+        const int64_t h = task % p.in[1], d = task / p.in[1] % p.in[0], n = task / p.in[1] / p.in[0];
+        for (int64_t w = 0; w < p.in[2]; ++w) {
+          float* out = dx.data + n * dx.batch + d * dx.axis[0] + h * dx.axis[1] + w * dx.axis[2];
+          for (int64_t c = 0; c < p.C; ++c) out[c * dx.channel] = 0.0f;
+          for_each_image(p, 0, d, [&](int64_t pd) {
+            for_each_image(p, 1, h, [&](int64_t ph) {
+              for_each_image(p, 2, w, [&](int64_t pw) {
+                const float* in = padded.data + n * padded.batch + pd * padded.axis[0] + ph * padded.axis[1] +
+                                  pw * padded.axis[2];
+                for (int64_t c = 0; c < p.C; ++c) out[c * dx.channel] += in[c];
+              });
+            });
+          });
+        }
+      },
+      threads);
+}
+
+void copy_vector(const Tensor& t, int64_t n, float* dst) {
+  const float* src = t.data<float>();
+  const int64_t stride = t.ndim() ? t.strides[0] : 0;
+  for (int64_t i = 0; i < n; ++i) dst[i] = src[i * stride];
+}
+
+}  // namespace
+
+void conv_set_prologue(const ConvArgs& args, float* vectors, Gather* gather) {
+  const ConvProblem& p = *args.problem;
+  gather->relu = p.prologue.activation == Unary::relu;
+  if (!p.prologue.scale_shift) return;
+  copy_vector(args.scale, p.C, vectors);
+  copy_vector(args.shift, p.C, vectors + p.C);
+  gather->scale = vectors;
+  gather->shift = vectors + p.C;
+}
+
+size_t conv_im2col_forward_bytes(const ConvProblem& p, int threads) {
+  return ForwardSpace(p, threads, nullptr).bytes;
+}
+
+void conv_im2col_forward(const ConvArgs& args) {
+  const ConvProblem& p = *args.problem;
+  const ForwardSpace space(p, args.threads, args.workspace);
+  const Volume x = volume(args.x);
+  PatchGemm g{};
+  g.gather = conv_input_patches(p, x);
+  conv_set_prologue(args, space.prologue, &g.gather);
+  g.groups = p.G;
+  g.source_group = p.channels_per_group() * x.channel;
+  g.rows = p.N * p.out_pixels();
+  g.depth = p.taps() * p.channels_per_group();
+  g.columns = p.filters_per_group();
+  g.filter = space.filters;
+  g.out = volume(args.y);
+  g.relu = p.epilogue.activation == Unary::relu;
+  if (p.epilogue.bias) {
+    copy_vector(args.bias, p.K, space.bias);
+    g.bias = space.bias;
+  }
+  if (p.epilogue.residual) g.residual = volume(args.residual);
+  if (g.rows == 0) return;
+  conv_pack_forward(p, volume(args.w), space.filters, args.threads);
+  parallel_for(
+      patch_gemm_tasks(g),
+      [&](int64_t task, int slot) { patch_gemm_task(g, task, space.scratch + slot * space.scratch_floats); },
+      args.threads);
+}
+
+size_t conv_im2col_backward_input_bytes(const ConvProblem& p, int threads) {
+  return BackwardInputSpace(p, threads, nullptr).bytes;
+}
+
+void conv_im2col_backward_input(const ConvArgs& args) {
+  const ConvProblem& p = *args.problem;
+  const BackwardInputSpace space(p, args.threads, args.workspace);
+  const Volume dx = volume(args.x), dy = volume(args.y), w = volume(args.w);
+  if (!needs_fold(p)) {
+    conv_pack_backward_input(p, w, space.filters, args.threads);
+    backward_input_zeros(p, dy, dx, space, args.threads);
+    return;
+  }
+  const ConvProblem inside = with_padding_inside(p);
+  const Volume padded = channels_last_volume(space.padded, inside.in, p.C);
+  conv_pack_backward_input(inside, w, space.filters, args.threads);
+  backward_input_zeros(inside, dy, padded, space, args.threads);
+  fold_padding(p, padded, dx, args.threads);
+}
+
+const char* conv_im2col_unsupported(const ConvProblem& p, Pass, const DeviceProps&) {
+  return p.dtype == DType::float32 ? nullptr : "float32 only";
+}
+
+size_t conv_im2col_workspace_bytes(const ConvProblem& p, Pass pass, const DeviceProps& props) {
+  switch (pass) {
+    case Pass::forward: return conv_im2col_forward_bytes(p, props.threads);
+    case Pass::backward_input: return conv_im2col_backward_input_bytes(p, props.threads);
+    default: return conv_im2col_backward_weight_bytes(p, props.threads);
+  }
+}
+
+double conv_im2col_cost(const ConvProblem& p, Pass pass, const DeviceProps& props) {
+  // Multiply-adds at 60 % of a nominal peak, in whole vectors of columns, plus patches and filters as bytes.
+  const double lanes = props.isa == "avx512" ? 16 : props.isa == "avx2" ? 8 : 4;
+  const double gflops = lanes * (lanes > 4 ? 6 : 3);  // 96, 48, 12 per thread
+  const double patch = double(p.channels_per_group()) * double(p.taps()),
+               filters = double(p.filters_per_group());
+  const double columns = pass == Pass::forward          ? filters
+                         : pass == Pass::backward_input ? p.channels_per_group()
+                                                        : std::max(patch, filters);
+  const double waste = std::ceil(columns / lanes) * lanes / std::max(columns, 1.0);
+  const double depth = pass == Pass::backward_input ? filters * double(p.taps()) : patch;
+  const double gathered = 4.0 * double(p.N) * double(p.out_pixels()) * double(p.G) * depth;
+  const double packed = 4.0 * double(p.K) * patch;
+  return 4.0 + (p.flops() * waste / gflops + gathered / 8 + packed / 2) / (1e3 * std::max(props.threads, 1));
+}
+
+void conv_im2col_run(const ConvArgs& args, Pass pass, void*) {
+  switch (pass) {
+    case Pass::forward: return conv_im2col_forward(args);
+    case Pass::backward_input: return conv_im2col_backward_input(args);
+    default: return conv_im2col_backward_weight(args);
+  }
+}
+
+}  // namespace fastcnn::cpu

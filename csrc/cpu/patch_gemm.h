@@ -1,0 +1,46 @@
+// The product at the heart of im2col convolution: out[row, column] = sum over depth of patch(row, depth) *
+// filter(depth, column), where patches are gathered block by block into per-thread scratch and filters come
+// packed. forward and each residue class of backward_input are one PatchGemm each.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "cpu/kernels/gather.h"
+
+namespace fastcnn::cpu {
+
+/// A tensor (n, channel, depth, height, width) with strides in elements.
+struct Volume {
+  float* data = nullptr;
+  int64_t batch = 0, channel = 0, axis[3] = {};
+};
+
+struct PatchGemm {
+  Gather gather;  ///< of group 0
+  int64_t groups;
+  int64_t source_group;    ///< elements from a group's source to the next one's
+  int64_t rows;            ///< batch times outs
+  int64_t depth, columns;  ///< of one group: taps x channels, output channels
+  const float* filter;     ///< packed_filter_floats(...): [group][panel][depth][nr]
+  Volume out;              ///< rows are its pixels (n, d, h, w), channels are group * columns + column
+  // relu(out + bias[channel] + residual), each where present.
+  const float* bias = nullptr;
+  Volume residual;
+  bool relu = false;
+};
+
+/// The stride of the source's pixels if the patch of a row is a row of the source, in order, so that there is
+/// nothing to gather; else -1.
+int64_t gather_plain_stride(const Gather& gather, int64_t rows);
+
+/// Columns are packed in panels of `nr`; sizes are computed for the widest nr, so they hold for every ISA.
+size_t packed_filter_floats(int64_t groups, int64_t depth, int64_t columns);
+/// Scratch of one thread, for any depth up to this.
+size_t patch_gemm_scratch_floats(int64_t depth, int64_t columns);
+/// Number of independent tasks; a function of the problem only.
+int64_t patch_gemm_tasks(const PatchGemm& p);
+/// Runs one of them; `scratch` holds patch_gemm_scratch_floats.
+void patch_gemm_task(const PatchGemm& p, int64_t task, float* scratch);
+
+}  // namespace fastcnn::cpu
