@@ -1,0 +1,213 @@
+"""Every row of the convolution table against the float64 direct row, on generated problems.
+
+New rows are tested unasked: the names come from the table. Per case and pass: error bounded componentwise by
+``c * eps * conv(|x|, |w|)``, whole numbers give the very bits of direct, all thread counts and ISAs, any strides.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import fastcnn
+from fastcnn._loader import _core
+
+PASSES = ("forward", "backward_input", "backward_weight")
+EPS = float(np.finfo(np.float32).eps)
+MODES = ("zeros", "reflect", "replicate", "circular")
+
+
+class Case:
+    """One convolution problem, drawn from `seed`; small enough for the direct row."""
+
+    def __init__(self, seed: int, rank: int, *, depthwise: bool = False) -> None:
+        r = np.random.default_rng((seed, rank))
+        self.rng = r
+        most = {1: 40, 2: 14, 3: 7}[rank]
+        self.groups = (
+            int(r.choice([1, 1, 1, 2, 3])) if not depthwise else int(r.choice([2, 3, 8, 16, 17, 37, 70]))
+        )
+        per_in, per_out = (1, int(r.choice([1, 1, 1, 2, 3]))) if depthwise else map(int, r.integers(1, 40, 2))
+        self.kernel = tuple(int(v) for v in r.integers(1, 5, rank))
+        self.stride = tuple(int(v) for v in r.integers(1, 4, rank))
+        self.dilation = tuple(int(v) for v in r.choice([1, 1, 2, 3], rank))
+        self.mode = str(r.choice(MODES, p=[0.7, 0.1, 0.1, 0.1]))
+        self.low = tuple(int(v) for v in r.integers(0, 4, rank))
+        self.high = tuple(int(v) for v in r.integers(0, 4, rank))
+        extents = []
+        for k, d, lo, hi in zip(self.kernel, self.dilation, self.low, self.high):
+            least = max(1, d * (k - 1) + 1 - lo - hi, max(lo, hi) + 1 if self.mode != "zeros" else 1)
+            extents.append(int(r.integers(least, max(least, most) + 1)))
+        n = int(r.integers(1, 4))
+        self.x_shape = (n, self.groups * per_in, *extents)
+        self.w_shape = (self.groups * per_out, per_in, *self.kernel)
+        out = [
+            _core.conv_output_extent(*a)
+            for a in zip(extents, self.kernel, self.stride, self.dilation, self.low, self.high)
+        ]
+        self.y_shape = (n, self.w_shape[0], *out)
+        self.geometry = _core.ConvGeometry(
+            self.stride, self.dilation, self.low, self.high, self.groups, self.mode
+        )
+
+    def __repr__(self) -> str:
+        return (
+            f"x{self.x_shape} w{self.w_shape} stride{self.stride} dilation{self.dilation} low{self.low} "
+            f"high{self.high} groups={self.groups} {self.mode}"
+        )
+
+    def arrays(self, whole: bool) -> list[np.ndarray]:
+        shapes = (self.x_shape, self.w_shape, self.y_shape)
+        if whole:
+            return [self.rng.integers(-4, 5, s).astype(np.float64) for s in shapes]
+        return [self.rng.standard_normal(s) for s in shapes]
+
+    def run(self, which: str, algo: str, x: Any, w: Any, y: Any) -> np.ndarray:
+        request = _core.AlgoRequest(algo, True, None)
+        if which == "forward":
+            out = _core.conv_forward("conv", x, w, None, self.geometry, request)
+        elif which == "backward_input":
+            out = _core.conv_backward_input("conv", self.x_shape, w, y, self.geometry, request)
+        else:
+            out = _core.conv_backward_weight("conv", x, self.w_shape, y, self.geometry, request)
+        return out.numpy()
+
+    def rows(self, which: str) -> list[str]:
+        request = _core.AlgoRequest("auto", True, None)
+        rows = _core.conv_rows(self.x_shape, self.w_shape, self.geometry, which, "float32", "cpu", request)
+        return [row[0] for row in rows if row[1] is None]
+
+
+def with_memory_order(a: np.ndarray, how: int) -> fastcnn.Tensor:
+    """The same values as a tensor with contiguous, channels_last, sliced or reversed memory."""
+    a = a.astype(np.float32)
+    if how == 1:
+        a = np.moveaxis(np.ascontiguousarray(np.moveaxis(a, 1, -1)), -1, 1)
+    elif how == 2:
+        wide = np.zeros([2 * e for e in a.shape], np.float32)
+        wide[tuple(slice(None, None, 2) for _ in a.shape)] = a
+        a = wide[tuple(slice(None, None, 2) for _ in a.shape)]
+    elif how == 3:
+        a = np.ascontiguousarray(a[..., ::-1])[..., ::-1]
+    return fastcnn.from_numpy(a)
+
+
+def check(case: Case, seed: int, *, threads: tuple[int, ...] = (2,)) -> None:
+    values = case.arrays(whole=False)
+    magnitude = [fastcnn.from_numpy(np.abs(a)) for a in values]
+    wholes = case.arrays(whole=True)
+    for which in PASSES:
+        # float32 operands: rounding them is not the algorithm's error
+        rounded = [fastcnn.from_numpy(a.astype(np.float32).astype(np.float64)) for a in values]
+        expected = case.run(which, "direct", *rounded)
+        bound = case.run(which, "direct", *magnitude)
+        terms = (
+            case.w_shape[1] * np.prod(case.kernel)
+            if which != "backward_weight"
+            else np.prod(case.y_shape[2:])
+        )
+        bound = (4 + float(terms) ** 0.5) * EPS * bound + 1e-30
+        tensors = [with_memory_order(a, (seed + i) % 4) for i, a in enumerate(values)]
+        whole = [with_memory_order(a, (seed + i) % 4) for i, a in enumerate(wholes)]
+        whole_expected = case.run(which, "direct", *whole)
+        for algo in case.rows(which):
+            if algo.startswith("winograd") or algo == "fft":
+                continue  # not direct-like: tests of their own
+            first = None
+            for count in threads:
+                fastcnn.set_num_threads(count)
+                got = case.run(which, algo, *tensors)
+                assert got.shape == expected.shape
+                assert (np.abs(got - expected) <= bound).all(), (algo, which, case)
+                assert first is None or (got.view(np.int32) == first).all(), (algo, which, count, case)
+                first = got.view(np.int32)
+            assert (case.run(which, algo, *whole) == whole_expected).all(), (
+                algo,
+                which,
+                case,
+                "whole numbers",
+            )
+
+
+@pytest.fixture(autouse=True)
+def restore_settings() -> Any:
+    threads, isa = fastcnn.get_num_threads(), _core.isa()
+    yield
+    fastcnn.set_num_threads(threads)
+    _core.set_isa(isa)
+
+
+@pytest.mark.parametrize("rank", [1, 2, 3])
+@pytest.mark.parametrize("part", range(4))
+def test_generated(rank: int, part: int) -> None:
+    for seed in range(part * 25, part * 25 + 25):
+        check(Case(seed, rank), seed)
+
+
+@pytest.mark.parametrize("rank", [1, 2, 3])
+def test_generated_depthwise(rank: int) -> None:
+    for seed in range(40):
+        check(Case(seed, rank, depthwise=True), seed)
+
+
+@pytest.mark.parametrize("isa", _core.available_isas())
+def test_every_isa(isa: str) -> None:
+    _core.set_isa(isa)
+    assert _core.isa() == isa
+    for seed in range(200, 212):
+        check(Case(seed, 2, depthwise=seed % 3 == 0), seed)
+
+
+def test_same_bits_for_any_number_of_threads() -> None:
+    for seed in range(300, 312):
+        check(Case(seed, 1 + seed % 3, depthwise=seed % 4 == 0), seed, threads=(1, 2, 3, 5))
+
+
+@pytest.mark.parametrize("algo", ["im2col"])
+@pytest.mark.parametrize("mode", MODES)
+def test_fusion(algo: str, mode: str) -> None:
+    """Prologue (scale, shift, ReLU) and epilogue (bias, residual, ReLU) agree with the direct row."""
+    rng = np.random.default_rng(5)
+    groups = 19 if algo == "depthwise" else 1
+    x, w, residual = (
+        with_memory_order(rng.integers(-3, 4, s), how)
+        for s, how in (((2, 19, 7, 6), 1), ((19, 19 // groups, 3, 3), 0), ((2, 19, 7, 6), 3))
+    )
+    bias, scale, shift = (
+        fastcnn.from_numpy(rng.integers(-2, 3, 38).astype(np.float32))[::2] for _ in range(3)
+    )
+    g = _core.ConvGeometry((1, 1), (1, 1), (1, 1), (1, 1), groups, mode)
+    for use in range(32):
+        args = (
+            bias if use & 1 else None, residual if use & 2 else None, scale if use & 4 else None,
+            shift if use & 4 else None, "relu" if use & 8 else "copy", "relu" if use & 16 else "copy", g,
+        )  # fmt: skip
+        got, expected = (
+            _core.conv_forward_fused("conv2d", x, w, *args, _core.AlgoRequest(name, True, None)).numpy()
+            for name in (algo, "direct")
+        )
+        assert (got == expected).all(), use
+
+
+def test_workspace_limit_is_respected() -> None:
+    case = Case(7, 2)
+    request = _core.AlgoRequest("auto", True, 0)
+    rows = _core.conv_rows(case.x_shape, case.w_shape, case.geometry, "forward", "float32", "cpu", request)
+    chosen = [row for row in rows if row[4]]
+    assert len(chosen) == 1 and chosen[0][2] == 0
+
+
+@pytest.mark.parametrize("shape", [(0, 3, 5, 5), (2, 3, 0, 4)])
+def test_empty(shape: tuple[int, ...]) -> None:
+    """An empty batch or image: no output, a zero weight gradient."""
+    g = _core.ConvGeometry((1, 1), (1, 1), (1, 1), (2, 1), 1, "zeros")
+    x = fastcnn.zeros(shape)
+    w = fastcnn.ones((4, 3, 3, 3))
+    for algo in ("im2col", "direct"):
+        request = _core.AlgoRequest(algo, True, None)
+        y = _core.conv_forward("conv2d", x, w, None, g, request)
+        assert not y.numpy().any()
+        dw = _core.conv_backward_weight("conv2d", x, w.shape, y, g, request).numpy()
+        assert dw.shape == w.shape and not dw.any()
