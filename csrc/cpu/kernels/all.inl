@@ -45,7 +45,7 @@ const Kernels* table() {
       kPointwise,
       kDropout,
       kNorm,
-      FC_ISA_NAME, kGemm, kPack, kPointwise, kGather,
+      kGather,
   };
   return &kTable;
 }
