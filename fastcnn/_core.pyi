@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import collections.abc
 import typing
 
 import numpy
@@ -11,9 +12,13 @@ __all__: list[str] = [
     "UNARY",
     "AlgoRequest",
     "ConvGeometry",
+    "CrossEntropyOptions",
+    "RandomKey",
     "SavedTensor",
     "Tensor",
     "available_isas",
+    "batch_norm_backward",
+    "batch_norm_forward",
     "binary",
     "binary_",
     "binary_scalar",
@@ -29,22 +34,33 @@ __all__: list[str] = [
     "conv_output_extent",
     "conv_rows",
     "copy_",
+    "cross_entropy_backward",
+    "cross_entropy_forward",
     "detach",
+    "device_info",
     "drop",
+    "drop_connect_backward_input",
+    "drop_connect_backward_weight",
+    "drop_connect_forward",
+    "dropout",
     "empty",
     "empty_channels_last",
     "empty_like",
     "expand",
     "fill_",
+    "group_norm_backward",
+    "group_norm_forward",
     "hold",
     "infer_shape",
     "isa",
     "item",
     "memory_stats",
     "named_padding",
+    "null_op",
     "num_threads",
     "permute",
     "phase",
+    "philox",
     "select",
     "set_isa",
     "set_num_threads",
@@ -126,12 +142,14 @@ class Tensor:
     def view(x: Tensor, *shape: typing.Any) -> Tensor: ...
     def __array__(self, dtype: typing.Any = None, copy: bool | None = None) -> np.ndarray: ...
     def __bool__(self) -> bool: ...
+    def __deepcopy__(self, memo: dict[int, typing.Any]) -> Tensor: ...
     def __float__(self): ...
     def __format__(self, spec): ...
     def __hash__(self): ...
     def __init__(self, arg0: Tensor) -> None: ...
     def __int__(self): ...
     def __len__(self) -> int: ...
+    def __reduce_ex__(self, protocol: typing.Any) -> tuple[typing.Any, ...]: ...
     def __repr__(self) -> str: ...
     def _bump(self) -> None: ...
     def _set(self, arg0: Tensor) -> None: ...
@@ -218,8 +236,46 @@ class AlgoRequest:
         self, arg0: str, arg1: bool, arg2: typing.SupportsInt | typing.SupportsIndex | None
     ) -> None: ...
 
+class RandomKey:
+    def __init__(
+        self,
+        arg0: typing.SupportsInt | typing.SupportsIndex,
+        arg1: typing.SupportsInt | typing.SupportsIndex,
+        arg2: typing.SupportsInt | typing.SupportsIndex,
+    ) -> None: ...
+
+class CrossEntropyOptions:
+    def __init__(
+        self,
+        arg0: Tensor | None,
+        arg1: typing.SupportsInt | typing.SupportsIndex,
+        arg2: str,
+        arg3: typing.SupportsFloat | typing.SupportsIndex,
+        arg4: bool,
+    ) -> None: ...
+
 def _set_exception_types(arg0: typing.Any, arg1: typing.Any) -> None: ...
 def available_isas() -> list[str]: ...
+def batch_norm_backward(
+    arg0: Tensor,
+    arg1: Tensor,
+    arg2: Tensor | None,
+    arg3: Tensor,
+    arg4: bool,
+    arg5: bool,
+    arg6: bool,
+    arg7: bool,
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]: ...
+def batch_norm_forward(
+    arg0: Tensor,
+    arg1: Tensor | None,
+    arg2: Tensor | None,
+    arg3: Tensor | None,
+    arg4: Tensor | None,
+    arg5: bool,
+    arg6: typing.SupportsFloat | typing.SupportsIndex,
+    arg7: typing.SupportsFloat | typing.SupportsIndex,
+) -> tuple[Tensor, Tensor]: ...
 def binary(
     op: typing.SupportsInt | typing.SupportsIndex,
     a: Tensor,
@@ -303,8 +359,32 @@ def conv_rows(
     arg6: AlgoRequest,
 ) -> list: ...
 def copy_(arg0: Tensor, arg1: Tensor) -> None: ...
+def cross_entropy_backward(
+    arg0: Tensor, arg1: Tensor, arg2: Tensor, arg3: Tensor, arg4: CrossEntropyOptions, arg5: bool, arg6: bool
+) -> tuple[Tensor | None, Tensor | None]: ...
+def cross_entropy_forward(arg0: Tensor, arg1: Tensor, arg2: CrossEntropyOptions) -> tuple[Tensor, Tensor]: ...
 def detach(arg0: Tensor) -> Tensor: ...
+def device_info(arg0: str) -> dict: ...
 def drop(arg0: Tensor, arg1: str) -> None: ...
+def drop_connect_backward_input(
+    arg0: Tensor, arg1: Tensor, arg2: typing.SupportsFloat | typing.SupportsIndex, arg3: RandomKey
+) -> Tensor: ...
+def drop_connect_backward_weight(
+    arg0: Tensor, arg1: Tensor, arg2: typing.SupportsFloat | typing.SupportsIndex, arg3: RandomKey
+) -> Tensor: ...
+def drop_connect_forward(
+    arg0: Tensor, arg1: Tensor, arg2: typing.SupportsFloat | typing.SupportsIndex, arg3: RandomKey
+) -> Tensor: ...
+def dropout(
+    arg0: str,
+    arg1: Tensor,
+    arg2: tuple[int, ...],
+    arg3: typing.SupportsFloat | typing.SupportsIndex,
+    arg4: typing.SupportsFloat | typing.SupportsIndex,
+    arg5: typing.SupportsFloat | typing.SupportsIndex,
+    arg6: typing.SupportsFloat | typing.SupportsIndex,
+    arg7: RandomKey,
+) -> Tensor: ...
 def empty(
     arg0: tuple[int, ...], arg1: str, arg2: str, arg3: typing.SupportsInt | typing.SupportsIndex
 ) -> Tensor: ...
@@ -314,6 +394,25 @@ def empty_channels_last(
 def empty_like(arg0: Tensor, arg1: str) -> Tensor: ...
 def expand(arg0: Tensor, arg1: tuple[int, ...]) -> Tensor: ...
 def fill_(arg0: Tensor, arg1: typing.SupportsFloat | typing.SupportsIndex) -> None: ...
+def group_norm_backward(
+    arg0: str,
+    arg1: Tensor,
+    arg2: Tensor,
+    arg3: typing.SupportsInt | typing.SupportsIndex,
+    arg4: Tensor | None,
+    arg5: Tensor,
+    arg6: bool,
+    arg7: bool,
+    arg8: bool,
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]: ...
+def group_norm_forward(
+    arg0: str,
+    arg1: Tensor,
+    arg2: typing.SupportsInt | typing.SupportsIndex,
+    arg3: Tensor | None,
+    arg4: Tensor | None,
+    arg5: typing.SupportsFloat | typing.SupportsIndex,
+) -> tuple[Tensor, Tensor]: ...
 def hold(arg0: Tensor, arg1: str) -> None: ...
 def infer_shape(
     arg0: tuple[int, ...], arg1: typing.SupportsInt | typing.SupportsIndex
@@ -328,9 +427,18 @@ def named_padding(
     arg3: typing.SupportsInt | typing.SupportsIndex,
     arg4: typing.SupportsInt | typing.SupportsIndex,
 ) -> tuple[int, int]: ...
+def null_op(arg0: Tensor, arg1: typing.SupportsFloat | typing.SupportsIndex) -> Tensor: ...
 def num_threads() -> int: ...
 def permute(arg0: Tensor, arg1: tuple[int, ...]) -> Tensor: ...
 def phase() -> str: ...
+def philox(
+    arg0: typing.Annotated[
+        collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], "FixedSize(4)"
+    ],
+    arg1: typing.Annotated[
+        collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], "FixedSize(2)"
+    ],
+) -> tuple[int, int, int, int]: ...
 def select(
     arg0: Tensor,
     arg1: typing.SupportsInt | typing.SupportsIndex,

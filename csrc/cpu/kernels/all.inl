@@ -38,6 +38,7 @@ namespace fastcnn::cpu::FC_ISA {
 
 const Kernels* table();
 const Kernels* table() {
+  // clang-format off: one line per family
   static constexpr Kernels kTable = {
       FC_ISA_NAME,
       kGemm,
@@ -47,6 +48,7 @@ const Kernels* table() {
       kNorm,
       kGather,
   };
+  // clang-format on
   return &kTable;
 }
 
