@@ -165,7 +165,7 @@ def test_same_bits_for_any_number_of_threads() -> None:
         check(Case(seed, 1 + seed % 3, depthwise=seed % 4 == 0), seed, threads=(1, 2, 3, 5))
 
 
-@pytest.mark.parametrize("algo", ["im2col"])
+@pytest.mark.parametrize("algo", ["im2col", "depthwise"])
 @pytest.mark.parametrize("mode", MODES)
 def test_fusion(algo: str, mode: str) -> None:
     """Prologue (scale, shift, ReLU) and epilogue (bias, residual, ReLU) agree with the direct row."""

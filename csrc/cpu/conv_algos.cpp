@@ -5,6 +5,8 @@ namespace fastcnn::cpu {
 const std::vector<ConvAlgo>& conv_algos() {
   // The last row takes everything with 0 bytes of workspace. Never destroyed: threads may outlive statics.
   static const auto* table = new std::vector<ConvAlgo>{
+      {"depthwise", conv_depthwise_unsupported, conv_depthwise_workspace_bytes, conv_depthwise_cost,
+       conv_depthwise_run},
       {"im2col", conv_im2col_unsupported, conv_im2col_workspace_bytes, conv_im2col_cost, conv_im2col_run},
       {"direct", conv_direct_unsupported, conv_direct_workspace_bytes, conv_direct_cost, conv_direct_run},
   };

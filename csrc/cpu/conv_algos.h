@@ -8,6 +8,12 @@ namespace fastcnn::cpu {
 
 const std::vector<ConvAlgo>& conv_algos();
 
+// conv_depthwise.cpp: float32, one filter per channel; row by row, lanes are channels.
+const char* conv_depthwise_unsupported(const ConvProblem&, Pass, const DeviceProps&);
+size_t conv_depthwise_workspace_bytes(const ConvProblem&, Pass, const DeviceProps&);
+double conv_depthwise_cost(const ConvProblem&, Pass, const DeviceProps&);
+void conv_depthwise_run(const ConvArgs&, Pass, void* stream);
+
 // conv_im2col.cpp: float32, any geometry and fusion; packed filters and blocks of patches as workspace.
 const char* conv_im2col_unsupported(const ConvProblem&, Pass, const DeviceProps&);
 size_t conv_im2col_workspace_bytes(const ConvProblem&, Pass, const DeviceProps&);

@@ -39,22 +39,6 @@ struct ForwardSpace {
   }
 };
 
-bool needs_fold(const ConvProblem& p) {
-  bool padded = false;
-  for (int a = 0; a < 3; ++a) padded = padded || p.pad_low[a] || p.pad_high[a];
-  return padded && p.pad_mode != PadMode::zeros;
-}
-
-/// The same convolution of an input that was padded beforehand.
-ConvProblem with_padding_inside(ConvProblem p) {
-  for (int a = 0; a < 3; ++a) {
-    p.in[a] += p.pad_low[a] + p.pad_high[a];
-    p.pad_low[a] = p.pad_high[a] = 0;
-  }
-  p.pad_mode = PadMode::zeros;
-  return p;
-}
-
 struct BackwardInputSpace {
   float *filters, *padded, *scratch;
   size_t scratch_floats, bytes;
@@ -62,7 +46,7 @@ struct BackwardInputSpace {
     FloatArena arena(base);
     const int64_t depth = p.taps() * p.filters_per_group(), columns = p.channels_per_group();
     filters = arena.take(packed_filter_floats(p.G, depth, columns));
-    padded = arena.take(needs_fold(p) ? p.N * with_padding_inside(p).in_pixels() * p.C : 0);
+    padded = arena.take(conv_needs_fold(p) ? p.N * conv_with_padding_inside(p).in_pixels() * p.C : 0);
     scratch_floats = patch_gemm_scratch_floats(depth, columns);
     scratch = arena.take(threads * scratch_floats);
     bytes = arena.bytes();
@@ -105,54 +89,14 @@ void backward_input_zeros(const ConvProblem& p, const Volume& dy, const Volume& 
       threads);
 }
 
-/// Calls f(padded position) for the cell itself and for each padding cell that shows input cell i of an axis.
-template <class F>
-void for_each_image(const ConvProblem& p, int axis, int64_t i, F&& f) {
-  const int64_t n = p.in[axis], low = p.pad_low[axis], high = p.pad_high[axis];
-  f(i + low);
-  for (int64_t q = 0; q < low; ++q)
-    if (conv_input_index(0, q, 1, 1, low, n, p.pad_mode) == i) f(q);
-  for (int64_t q = low + n; q < low + n + high; ++q)
-    if (conv_input_index(0, q, 1, 1, low, n, p.pad_mode) == i) f(q);
-}
-
-/// dx[cell] = sum of the padded gradient over the cell's images.
-void fold_padding(const ConvProblem& p, const Volume& padded, const Volume& dx, int threads) {
-  parallel_for(
-      p.N * p.in[0] * p.in[1],
-      [&](int64_t task, int) {
-        const int64_t h = task % p.in[1], d = task / p.in[1] % p.in[0], n = task / p.in[1] / p.in[0];
-        for (int64_t w = 0; w < p.in[2]; ++w) {
-          float* out = dx.data + n * dx.batch + d * dx.axis[0] + h * dx.axis[1] + w * dx.axis[2];
-          for (int64_t c = 0; c < p.C; ++c) out[c * dx.channel] = 0.0f;
-          for_each_image(p, 0, d, [&](int64_t pd) {
-            for_each_image(p, 1, h, [&](int64_t ph) {
-              for_each_image(p, 2, w, [&](int64_t pw) {
-                const float* in = padded.data + n * padded.batch + pd * padded.axis[0] + ph * padded.axis[1] +
-                                  pw * padded.axis[2];
-                for (int64_t c = 0; c < p.C; ++c) out[c * dx.channel] += in[c];
-              });
-            });
-          });
-        }
-      },
-      threads);
-}
-
-void copy_vector(const Tensor& t, int64_t n, float* dst) {
-  const float* src = t.data<float>();
-  const int64_t stride = t.ndim() ? t.strides[0] : 0;
-  for (int64_t i = 0; i < n; ++i) dst[i] = src[i * stride];
-}
-
 }  // namespace
 
 void conv_set_prologue(const ConvArgs& args, float* vectors, Gather* gather) {
   const ConvProblem& p = *args.problem;
   gather->relu = p.prologue.activation == Unary::relu;
   if (!p.prologue.scale_shift) return;
-  copy_vector(args.scale, p.C, vectors);
-  copy_vector(args.shift, p.C, vectors + p.C);
+  conv_copy_vector(args.scale, p.C, vectors);
+  conv_copy_vector(args.shift, p.C, vectors + p.C);
   gather->scale = vectors;
   gather->shift = vectors + p.C;
 }
@@ -177,7 +121,7 @@ void conv_im2col_forward(const ConvArgs& args) {
   g.out = volume(args.y);
   g.relu = p.epilogue.activation == Unary::relu;
   if (p.epilogue.bias) {
-    copy_vector(args.bias, p.K, space.bias);
+    conv_copy_vector(args.bias, p.K, space.bias);
     g.bias = space.bias;
   }
   if (p.epilogue.residual) g.residual = volume(args.residual);
@@ -197,16 +141,16 @@ void conv_im2col_backward_input(const ConvArgs& args) {
   const ConvProblem& p = *args.problem;
   const BackwardInputSpace space(p, args.threads, args.workspace);
   const Volume dx = volume(args.x), dy = volume(args.y), w = volume(args.w);
-  if (!needs_fold(p)) {
+  if (!conv_needs_fold(p)) {
     conv_pack_backward_input(p, w, space.filters, args.threads);
     backward_input_zeros(p, dy, dx, space, args.threads);
     return;
   }
-  const ConvProblem inside = with_padding_inside(p);
+  const ConvProblem inside = conv_with_padding_inside(p);
   const Volume padded = channels_last_volume(space.padded, inside.in, p.C);
   conv_pack_backward_input(inside, w, space.filters, args.threads);
   backward_input_zeros(inside, dy, padded, space, args.threads);
-  fold_padding(p, padded, dx, args.threads);
+  conv_fold_padding(p, padded, dx, args.threads);
 }
 
 const char* conv_im2col_unsupported(const ConvProblem& p, Pass, const DeviceProps&) {

@@ -28,6 +28,17 @@ bool has_plain_taps(const ConvProblem& p, const Volume& w) {
          w.channel == p.taps();
 }
 
+/// Calls f(padded position) for the cell itself and for each padding cell that shows input cell i of an axis.
+template <class F>
+void for_each_image(const ConvProblem& p, int axis, int64_t i, F&& f) {
+  const int64_t n = p.in[axis], low = p.pad_low[axis], high = p.pad_high[axis];
+  f(i + low);
+  for (int64_t q = 0; q < low; ++q)
+    if (conv_input_index(0, q, 1, 1, low, n, p.pad_mode) == i) f(q);
+  for (int64_t q = low + n; q < low + n + high; ++q)
+    if (conv_input_index(0, q, 1, 1, low, n, p.pad_mode) == i) f(q);
+}
+
 }  // namespace
 
 Volume volume(const Tensor& t) {
@@ -165,6 +176,49 @@ void conv_pack_backward_input(const ConvProblem& p, const Volume& w, float* pack
         });
       },
       threads);
+}
+
+bool conv_needs_fold(const ConvProblem& p) {
+  bool padded = false;
+  for (int a = 0; a < 3; ++a) padded = padded || p.pad_low[a] || p.pad_high[a];
+  return padded && p.pad_mode != PadMode::zeros;
+}
+
+ConvProblem conv_with_padding_inside(ConvProblem p) {
+  for (int a = 0; a < 3; ++a) {
+    p.in[a] += p.pad_low[a] + p.pad_high[a];
+    p.pad_low[a] = p.pad_high[a] = 0;
+  }
+  p.pad_mode = PadMode::zeros;
+  return p;
+}
+
+void conv_fold_padding(const ConvProblem& p, const Volume& padded, const Volume& dx, int threads) {
+  parallel_for(
+      p.N * p.in[0] * p.in[1],
+      [&](int64_t task, int) {
+        const int64_t h = task % p.in[1], d = task / p.in[1] % p.in[0], n = task / p.in[1] / p.in[0];
+        for (int64_t w = 0; w < p.in[2]; ++w) {
+          float* out = dx.data + n * dx.batch + d * dx.axis[0] + h * dx.axis[1] + w * dx.axis[2];
+          for (int64_t c = 0; c < p.C; ++c) out[c * dx.channel] = 0.0f;
+          for_each_image(p, 0, d, [&](int64_t pd) {
+            for_each_image(p, 1, h, [&](int64_t ph) {
+              for_each_image(p, 2, w, [&](int64_t pw) {
+                const float* in = padded.data + n * padded.batch + pd * padded.axis[0] + ph * padded.axis[1] +
+                                  pw * padded.axis[2];
+                for (int64_t c = 0; c < p.C; ++c) out[c * dx.channel] += in[c];
+              });
+            });
+          });
+        }
+      },
+      threads);
+}
+
+void conv_copy_vector(const Tensor& t, int64_t n, float* dst) {
+  const float* src = t.data<float>();
+  const int64_t stride = t.ndim() ? t.strides[0] : 0;
+  for (int64_t i = 0; i < n; ++i) dst[i] = src[i * stride];
 }
 
 }  // namespace fastcnn::cpu

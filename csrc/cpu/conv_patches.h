@@ -51,6 +51,16 @@ void conv_for_each_phase(const ConvProblem& p, F&& f) {
 void conv_pack_forward(const ConvProblem& p, const Volume& w, float* packed, int threads);
 void conv_pack_backward_input(const ConvProblem& p, const Volume& w, float* packed, int threads);
 
+// ---- backward_input of the padding modes that read an input cell from several places ----
+bool conv_needs_fold(const ConvProblem& p);
+/// The same convolution of an input that was padded beforehand.
+ConvProblem conv_with_padding_inside(ConvProblem p);
+/// dx[cell] = sum of the padded gradient over the cell's images, in a fixed order.
+void conv_fold_padding(const ConvProblem& p, const Volume& padded, const Volume& dx, int threads);
+
+/// A bias or the like, whatever its stride, to contiguous memory.
+void conv_copy_vector(const Tensor& t, int64_t n, float* dst);
+
 /// Hands out pieces of a workspace; from a null base it only counts. Pieces start on 64-byte boundaries.
 class FloatArena {
  public:

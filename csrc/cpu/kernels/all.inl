@@ -25,6 +25,7 @@
 // it.
 #pragma once
 
+#include "cpu/kernels/depthwise.inl"
 #include "cpu/kernels/dropout_table.inl"
 #include "cpu/kernels/gather.inl"
 #include "cpu/kernels/gemm.inl"
@@ -47,6 +48,7 @@ const Kernels* table() {
       kDropout,
       kNorm,
       kGather,
+      kDepthwise,
   };
   // clang-format on
   return &kTable;

@@ -3,6 +3,7 @@
 // no inline functions with code, no static objects (the linker could keep the wide copy for everyone).
 #pragma once
 
+#include "cpu/kernels/depthwise.h"
 #include "cpu/kernels/dropout.h"
 #include "cpu/kernels/gather.h"
 #include "cpu/kernels/gemm.h"
@@ -20,6 +21,7 @@ struct Kernels {
   DropoutKernels dropout;
   NormKernels norm;
   GatherKernels gather;
+  DepthwiseKernels depthwise;
 };
 
 }  // namespace fastcnn::cpu
