@@ -348,7 +348,8 @@ def _attach() -> None:
     functions += (
         "isfinite isnan isinf logical_not reshape flatten permute transpose expand squeeze unsqueeze relu "
     )
-    functions += "sigmoid tanh"
+    functions += "sigmoid tanh "
+    functions += "sum mean prod max min amax amin argmax argmin any all var std norm logsumexp count_nonzero "
     for name in functions.split():
         setattr(Tensor, name, getattr(F, name))
 

@@ -78,6 +78,7 @@ using release_gil = py::call_guard<py::gil_scoped_release>;
 void bind_tensor(py::module_& m);
 void bind_elementwise(py::module_& m);
 void bind_conv(py::module_& m);
+void bind_reduce(py::module_& m);
 void bind_null_op(py::module_& m);
 void bind_runtime(py::module_& m);
 void bind_info(py::module_& m);

@@ -42,6 +42,7 @@ PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
   bind_tensor(m);
   bind_elementwise(m);
   bind_conv(m);
+  bind_reduce(m);
   bind_null_op(m);
   bind_runtime(m);
   bind_random(m);

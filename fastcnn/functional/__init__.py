@@ -6,4 +6,5 @@ from fastcnn.functional.conv import *  # noqa: F403
 from fastcnn.functional.dropout import *  # noqa: F403
 from fastcnn.functional.loss import *  # noqa: F403
 from fastcnn.functional.norm import *  # noqa: F403
+from fastcnn.functional.reduction import *  # noqa: F403
 from fastcnn.functional.shape import *  # noqa: F403
