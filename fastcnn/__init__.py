@@ -9,7 +9,19 @@ from fastcnn._version import __version__ as __version__
 from fastcnn.algorithms import conv_algorithms, prefer_algo
 from fastcnn.autograd import Function, enable_grad, grad, is_grad_enabled, no_grad, set_grad_enabled
 from fastcnn.errors import DeviceError, OutOfMemoryError
-from fastcnn.random import Generator, get_rng_state, manual_seed, set_rng_state
+from fastcnn.random import (
+    Generator,
+    bernoulli,
+    get_rng_state,
+    manual_seed,
+    rand,
+    rand_like,
+    randint,
+    randn,
+    randn_like,
+    randperm,
+    set_rng_state,
+)
 from fastcnn.tensor import (
     Tensor,
     bfloat16,

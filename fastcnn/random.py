@@ -10,11 +10,15 @@ generator starts at seed 0.
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from typing import Any
 
 from fastcnn._loader import _core
 
-__all__ = ["Generator", "default_generator", "get_rng_state", "manual_seed", "set_rng_state"]
+__all__ = [
+    "Generator", "bernoulli", "default_generator", "get_rng_state", "manual_seed", "rand", "rand_like", "randint",
+    "randn", "randn_like", "randperm", "set_rng_state",
+]  # fmt: skip
 
 Tensor = _core.Tensor
 _STATE_BYTES = 24  # seed, calls, first_sample: little-endian 64-bit words
@@ -115,3 +119,111 @@ def get_rng_state() -> Tensor:
 def set_rng_state(state: Tensor) -> None:
     """Continues the default stream from a state of :func:`get_rng_state`."""
     default_generator.set_state(state)
+
+
+# ---- tensors of random numbers ----------------------------------------------------------------------------------
+# Drawn on the host in logical order (element i is position i of sample 0) and moved, so every device gets the same
+# bits. On a meta device nothing is drawn.
+
+
+def _fresh(
+    op: str, size: tuple[Any, ...], dtype: Any, device: str, generator: Generator | None, draw: Any
+) -> Tensor:
+    from fastcnn.tensor import dtype_name, empty, to
+
+    if len(size) == 1 and isinstance(size[0], (tuple, list)):
+        size = tuple(size[0])
+    shape = tuple(int(s) for s in size)
+    name = dtype_name(dtype)
+    if device.startswith("meta"):
+        return empty(shape, dtype=name, device=device)
+    key = generator_of(op, None, generator).key(device)
+    out = draw(shape, name, key)
+    return to(out, dtype=name, device=device)
+
+
+def _floats(
+    op: str, size: Any, dtype: Any, device: str, requires_grad: bool, generator: Any, draw: Any
+) -> Tensor:
+    out = _fresh(op, size, dtype, device, generator, draw)
+    if requires_grad:
+        out.requires_grad = True
+    return out
+
+
+def rand(
+    *size: Any, generator: Generator | None = None, dtype: Any = "float32", device: str = "cpu",
+    requires_grad: bool = False,
+) -> Tensor:  # fmt: skip
+    """Numbers uniform in [0, 1) with as many random bits as the dtype holds (float32 24, float64 53, bfloat16 8)."""
+
+    def draw(shape: tuple[int, ...], name: str, key: Any) -> Tensor:
+        return _core.random_uniform(shape, name, 0.0, 1.0, key)
+
+    return _floats("rand", size, dtype, device, requires_grad, generator, draw)
+
+
+def randn(
+    *size: Any, generator: Generator | None = None, dtype: Any = "float32", device: str = "cpu",
+    requires_grad: bool = False,
+) -> Tensor:  # fmt: skip
+    """Standard normal numbers: Box and Muller in float64, rounded once. |z| stays below 6.7 (float64: 8.6)."""
+
+    def draw(shape: tuple[int, ...], name: str, key: Any) -> Tensor:
+        return _core.random_normal(shape, name, 0.0, 1.0, key)
+
+    return _floats("randn", size, dtype, device, requires_grad, generator, draw)
+
+
+def rand_like(
+    input: Tensor, *, dtype: Any = None, device: str | None = None, requires_grad: bool = False
+) -> Tensor:
+    """:func:`rand` with the shape, dtype and device of `input`."""
+    return rand(
+        input.shape, dtype=dtype or input.dtype, device=device or input.device, requires_grad=requires_grad
+    )
+
+
+def randn_like(
+    input: Tensor, *, dtype: Any = None, device: str | None = None, requires_grad: bool = False
+) -> Tensor:
+    """:func:`randn` with the shape, dtype and device of `input`."""
+    return randn(
+        input.shape, dtype=dtype or input.dtype, device=device or input.device, requires_grad=requires_grad
+    )
+
+
+def randint(
+    low: int, high: int | None = None, size: Sequence[int] | None = None, *, generator: Generator | None = None,
+    dtype: Any = "int64", device: str = "cpu",
+) -> Tensor:  # fmt: skip
+    """Integers in [low, high), each within 2^-64 of its probability; `randint(high, size)` starts at 0."""
+    if size is None:
+        if not isinstance(high, (tuple, list)):
+            raise TypeError("randint: got no size, expected randint(low, high, size) or randint(high, size)")
+        low, high, size = 0, low, high
+
+    def draw(shape: tuple[int, ...], name: str, key: Any) -> Tensor:
+        return _core.random_integers(shape, low, high, key)
+
+    return _fresh("randint", tuple(size), dtype, device, generator, draw)
+
+
+def randperm(n: int, *, generator: Generator | None = None, device: str = "cpu") -> Tensor:
+    """The numbers 0 .. n-1 (int64) in random order (Fisher and Yates)."""
+    if device.startswith("meta"):
+        return _fresh("randperm", (n,), "int64", device, generator, None)
+    key = generator_of("randperm", None, generator).key(device)
+    return _core.random_permutation(n, key).to(device=device)
+
+
+def bernoulli(input: Tensor, *, generator: Generator | None = None) -> Tensor:
+    """1 with the probability given by each element of `input`, else 0, in its dtype; no gradient.
+
+    Raises:
+        ValueError: a probability outside [0, 1] or NaN.
+    """
+    if input.device.startswith("meta"):
+        return _fresh("bernoulli", input.shape, input.dtype, input.device, generator, None)
+    key = generator_of("bernoulli", None, generator).key(input.device)
+    return _core.bernoulli(input.detach().to(device="cpu"), key).to(device=input.device)

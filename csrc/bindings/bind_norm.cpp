@@ -30,6 +30,10 @@ void bind_norm(py::module_& m) {
   m.def("batch_norm_backward", gradients(&ops::batch_norm_backward), release_gil());
   m.def("group_norm_forward", outputs(&ops::group_norm_forward), release_gil());
   m.def("group_norm_backward", gradients(&ops::group_norm_backward), release_gil());
+  m.def("row_norm_forward", outputs(&ops::row_norm_forward), release_gil());
+  m.def("row_norm_backward", gradients(&ops::row_norm_backward), release_gil());
+  m.def("local_response_norm_forward", &ops::local_response_norm_forward, release_gil());
+  m.def("local_response_norm_backward", &ops::local_response_norm_backward, release_gil());
 }
 
 }  // namespace fastcnn

@@ -3,6 +3,7 @@
 
 #include "bindings/casters.h"
 #include "ops/dropout.h"
+#include "ops/random.h"
 
 namespace fastcnn {
 
@@ -20,6 +21,13 @@ void bind_random(py::module_& m) {
     const PhiloxBlock b = philox(PhiloxCounter{c[0], c[1], c[2], c[3]}, uint64_t(k[1]) << 32 | k[0]);
     return py::make_tuple(b.word[0], b.word[1], b.word[2], b.word[3]);
   });
+  m.def("random_uniform", &ops::random_uniform, release_gil());
+  m.def("random_normal", &ops::random_normal, release_gil());
+  m.def("random_integers", &ops::random_integers, release_gil());
+  m.def("random_permutation", &ops::random_permutation, release_gil());
+  m.def("bernoulli", &ops::bernoulli, release_gil());
+  m.def("gaussian_scale", &ops::gaussian_scale, release_gil());
+  m.def("rrelu_scale", &ops::rrelu_scale, release_gil());
   m.def("dropout", &ops::dropout, release_gil());
   m.def("drop_connect_forward", &ops::drop_connect_forward, release_gil());
   m.def("drop_connect_backward_input", &ops::drop_connect_backward_input, release_gil());

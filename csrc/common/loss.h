@@ -51,4 +51,33 @@ struct CrossEntropyParams {
   int64_t tasks() const { return (positions + positions_per_task() - 1) / positions_per_task(); }
 };
 
+/// Softmax family along one axis. backward: x is the forward output, dy its gradient, y gets dx.
+struct SoftmaxParams {
+  DType dtype;
+  bool log;
+  int64_t positions, classes;
+  RowLayout x, y, dy;
+  const void *x_data, *dy_data;
+  void* y_data;
+};
+
+enum class LossKind : uint8_t { mse, l1, smooth_l1, huber, bce, bce_logits, kl_div, kl_div_log, focal, count };
+
+/// loss(x, t; p0, p1) * w for each element, reduced. A nest of loops over operands with strides (0: broadcast).
+struct PointwiseLossParams {
+  enum Operand : uint8_t { kX, kTarget, kWeight, kPosWeight, kLoss, kDLoss, kDx, kDTarget, kOperands };
+  LossKind kind;
+  Reduction reduction;
+  DType dtype;
+  double p0, p1;
+  double divisor;  ///< of `mean`
+  int ndim;
+  int64_t shape[kMaxDims], strides[kOperands][kMaxDims], numel;
+  void* data[kOperands];  ///< nullptr: absent (weights are 1)
+  double* partial;        ///< forward, unless `none`: one per task
+
+  static constexpr int64_t kTaskElems = 16384;
+  int64_t tasks() const { return (numel + kTaskElems - 1) / kTaskElems; }
+};
+
 }  // namespace fastcnn

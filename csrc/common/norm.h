@@ -49,4 +49,42 @@ struct NormBackwardParams {
   double* partial;
 };
 
+/// Layer norm and RMS norm: each of `rows` dense rows of `size` elements is normalised by its own statistics.
+/// weight, bias: (size,) dense or nullptr. stats: (2, rows) in the accumulator type: mean (0 unless `center`), and
+/// 1/sqrt(var + eps), or for RMS norm 1/sqrt(mean of squares + eps).
+struct RowNormParams {
+  DType dtype;
+  int64_t rows, size;
+  double eps;
+  bool center;
+  const void *x, *weight, *bias, *dy;
+  void *y, *stats;                ///< forward
+  void *dx, *dweight, *dbias;     ///< backward; each may be nullptr
+  double* partial;                ///< backward workspace if dweight or dbias: chunks() rows of 2 * size
+
+  int64_t chunks() const {
+    constexpr int64_t kChunkElems = 65536, kMaxChunks = 64;
+    const int64_t wanted = (rows * size + kChunkElems - 1) / kChunkElems;
+    const int64_t most = rows < kMaxChunks ? rows : kMaxChunks;
+    return wanted < 1 || most < 1 ? 1 : (wanted > most ? most : wanted);
+  }
+  size_t workspace_bytes() const { return size_t(chunks() * size) * 2 * sizeof(double); }
+};
+
+/// Local response norm across channels: y_c = x_c (k + alpha/size * sum of x^2 over channels c - size/2 ..
+/// c + (size-1)/2)^-beta. Positions are all other axes; `step` is the stride along the channels.
+struct LrnParams {
+  DType dtype;
+  int64_t channels, size;
+  double alpha, beta, k;
+  int ndim;
+  int64_t shape[kMaxDims], positions;  ///< of the other axes, outermost first
+  int64_t x_strides[kMaxDims], y_strides[kMaxDims], dy_strides[kMaxDims];
+  int64_t x_step, y_step, dy_step;
+  const void *x, *dy;  ///< dy: backward only
+  void* y;             ///< forward: y; backward: dx
+  double* scratch;     ///< 2 * channels numbers for each of `threads`
+  int threads;
+};
+
 }  // namespace fastcnn

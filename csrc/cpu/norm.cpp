@@ -77,26 +77,39 @@ void forward(const NormForwardParams& a) {
                 sums + p.channels + c);
     });
     const int64_t chunks = p.chunks(), per_chunk = (p.rows + chunks - 1) / chunks;
+    const auto moments_of = [&](int64_t o, int64_t g) {
+      Moments total;
+      for (int64_t chunk = 0; chunk < chunks; ++chunk) {
+        const double* sums = partial_of(a.partial, p, o, chunk);
+        const int64_t rows = std::max<int64_t>(std::min(per_chunk, p.rows - chunk * per_chunk), 0);
+        for (int64_t c = g * per_group; c < (g + 1) * per_group; ++c)
+          total.merge(double(rows), sums[c], sums[p.channels + c]);
+      }
+      return total;
+    };
     parallel_for((stats_count + 63) / 64, [&](int64_t task, int) {
       for (int64_t s = task * 64; s < std::min(task * 64 + 64, stats_count); ++s) {
-        const int64_t o = s / p.groups, g = s % p.groups;
-        Moments total;
-        for (int64_t chunk = 0; chunk < chunks; ++chunk) {
-          const double* sums = partial_of(a.partial, p, o, chunk);
-          const int64_t rows = std::max<int64_t>(std::min(per_chunk, p.rows - chunk * per_chunk), 0);
-          for (int64_t c = g * per_group; c < (g + 1) * per_group; ++c)
-            total.merge(double(rows), sums[c], sums[p.channels + c]);
-        }
-        const double var = total.m2 / total.count;
+        const Moments total = moments_of(s / p.groups, s % p.groups);
         mean[s] = A(total.mean);
-        invstd[s] = A(1 / std::sqrt(var + p.eps));
-        if (!running_mean || total.count == 0) continue;  // an empty batch says nothing about the data
-        T &m = running_mean[s * a.running_mean_stride], &v = running_var[s * a.running_var_stride];
-        const double unbiased = total.m2 / (total.count - 1);
-        m = T(A((1 - a.momentum) * double(A(m)) + a.momentum * total.mean));
-        v = T(A((1 - a.momentum) * double(A(v)) + a.momentum * unbiased));
+        invstd[s] = A(1 / std::sqrt(total.m2 / total.count + p.eps));
       }
     });
+    if (running_mean && p.outer * p.rows > 0) {  // an empty batch says nothing about the data
+      const double momentum = a.momentum, samples = double(p.outer);
+      parallel_for((p.groups + 63) / 64, [&](int64_t task, int) {
+        for (int64_t g = task * 64; g < std::min(task * 64 + 64, p.groups); ++g) {
+          double new_mean = 0, new_var = 0;  // averages over the outer index (instance norm), unbiased
+          for (int64_t o = 0; o < p.outer; ++o) {
+            const Moments total = moments_of(o, g);
+            new_mean += total.mean / samples;
+            new_var += total.m2 / (total.count - 1) / samples;
+          }
+          T &m = running_mean[g * a.running_mean_stride], &v = running_var[g * a.running_var_stride];
+          m = T(A((1 - momentum) * double(A(m)) + momentum * new_mean));
+          v = T(A((1 - momentum) * double(A(v)) + momentum * new_var));
+        }
+      });
+    }
   }
 
   const Channelwise<T> weight{static_cast<const T*>(a.weight), a.weight_stride, A(1)};

@@ -2,6 +2,7 @@
 #include "memory/workspace.h"
 #include "ops/elementwise.h"
 #include "ops/loss.h"
+#include "ops/row_layout.h"
 
 namespace fastcnn::ops {
 
@@ -22,20 +23,6 @@ Dims positions_of(const Tensor& x) {
   for (int i = 0; i < x.ndim(); ++i)
     if (i != class_axis(x)) out.push_back(x.shape[i]);
   return out;
-}
-
-// The rows of t along `axis`; axis -1: every element is a row.
-RowLayout rows_of(const Tensor& t, int axis) {
-  RowLayout rows{};
-  for (int i = 0; i < t.ndim(); ++i) {
-    if (i == axis) {
-      rows.step = t.strides[i];
-      continue;
-    }
-    rows.shape[rows.ndim] = t.shape[i];
-    rows.strides[rows.ndim++] = t.strides[i];
-  }
-  return rows;
 }
 
 CrossEntropyParams params_of(const Tensor& x, const Tensor& target, const CrossEntropyOptions& o) {

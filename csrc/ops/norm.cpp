@@ -44,8 +44,22 @@ void set(const Tensor* t, const void*& data, int64_t& stride) {
 DType stats_dtype(DType t) { return t == DType::float64 ? DType::float64 : DType::float32; }
 
 NormOutput forward(const char* op, NormForwardParams& a, const Tensor& x, const MaybeTensor& weight,
-                   const MaybeTensor& bias) {
+                   const MaybeTensor& bias, const MaybeTensor& running_mean, const MaybeTensor& running_var) {
   const NormProblem& p = a.problem;
+  const Tensor* mean = checked(op, "running_mean", running_mean, x);
+  const Tensor* var = checked(op, "running_var", running_var, x);
+  FC_CHECK(!mean == !var, op, ": running_mean and running_var come together, got only one");
+  const bool update = mean && !a.given_stats;
+  if (mean) {
+    if (update) {
+      check_writable(op, *mean);
+      check_writable(op, *var);
+    }
+    a.running_mean = mean->raw();
+    a.running_var = var->raw();
+    a.running_mean_stride = mean->strides[0];
+    a.running_var_stride = var->strides[0];
+  }
   const Tensor* w = checked(op, "weight", weight, x);
   const Tensor* b = checked(op, "bias", bias, x);
   const Tensor rows = as_rows(x);
@@ -59,6 +73,10 @@ NormOutput forward(const char* op, NormForwardParams& a, const Tensor& x, const 
   a.stats = out.stats.raw();
   a.partial = static_cast<double*>(workspace.data());
   if (p.channels > 0 && p.outer > 0) launch(context_of(x), op, a, cpu::norm_forward);
+  if (update) {
+    ++mean->storage->version;
+    ++var->storage->version;
+  }
   return out;
 }
 
@@ -104,28 +122,10 @@ NormOutput batch_norm_forward(const Tensor& x, const MaybeTensor& weight, const 
   FC_CHECK(!training || a.problem.rows != 1, op, ": one value per channel in training, got input ",
            to_string(x.shape),
            ", expected N*H*W > 1 (a single value has no variance); use a larger batch or eval()");
-  const Tensor* mean = checked(op, "running_mean", running_mean, x);
-  const Tensor* var = checked(op, "running_var", running_var, x);
-  FC_CHECK(!mean == !var, op, ": running_mean and running_var come together, got only one");
-  FC_CHECK(training || mean, op, ": training=False needs running_mean and running_var, got None");
+  FC_CHECK(training || running_mean, op, ": training=False needs running_mean and running_var, got None");
   a.given_stats = !training;
   a.momentum = momentum;
-  if (mean) {
-    if (training) {
-      check_writable(op, *mean);
-      check_writable(op, *var);
-    }
-    a.running_mean = mean->raw();
-    a.running_var = var->raw();
-    a.running_mean_stride = mean->strides[0];
-    a.running_var_stride = var->strides[0];
-  }
-  NormOutput out = forward(op, a, x, weight, bias);
-  if (mean && training) {
-    ++mean->storage->version;
-    ++var->storage->version;
-  }
-  return out;
+  return forward(op, a, x, weight, bias, running_mean, running_var);
 }
 
 NormGradients batch_norm_backward(const Tensor& x, const Tensor& dy, const MaybeTensor& weight,
@@ -137,14 +137,18 @@ NormGradients batch_norm_backward(const Tensor& x, const Tensor& dy, const Maybe
 }
 
 NormOutput group_norm_forward(const char* op, const Tensor& x, int64_t groups, const MaybeTensor& weight,
-                              const MaybeTensor& bias, double eps) {
+                              const MaybeTensor& bias, double eps, const MaybeTensor& running_mean,
+                              const MaybeTensor& running_var, double momentum) {
   const OpScope scope(op);
   FC_CHECK(groups >= 1 && x.ndim() >= 2 && x.shape[1] % groups == 0, op, ": ", groups,
            " groups do not divide the channels of input ", to_string(x.shape),
            ", expected num_channels % num_groups == 0");
   NormForwardParams a{};
   a.problem = problem_of(op, x, groups, false, eps);
-  return forward(op, a, x, weight, bias);
+  FC_CHECK(!running_mean || groups == x.shape[1], op, ": running statistics need one group per channel, got ", groups,
+           " groups for input ", to_string(x.shape));
+  a.momentum = momentum;
+  return forward(op, a, x, weight, bias, running_mean, running_var);
 }
 
 NormGradients group_norm_backward(const char* op, const Tensor& x, const Tensor& dy, int64_t groups,

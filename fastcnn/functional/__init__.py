@@ -1,6 +1,7 @@
 """Functions on tensors: names, argument order and defaults of ``torch.nn.functional`` (differences are documented)."""
 
 from fastcnn.functional.activation import *  # noqa: F403
+from fastcnn.functional.activation_extra import *  # noqa: F403
 from fastcnn.functional.arithmetic import *  # noqa: F403
 from fastcnn.functional.conv import *  # noqa: F403
 from fastcnn.functional.dropout import *  # noqa: F403

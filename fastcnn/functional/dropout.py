@@ -20,7 +20,7 @@ from fastcnn.random import Generator, generator_of
 
 __all__ = [
     "alpha_dropout", "drop_connect", "drop_path", "dropout", "dropout1d", "dropout2d", "dropout3d",
-    "feature_alpha_dropout",
+    "feature_alpha_dropout", "gaussian_dropout",
 ]  # fmt: skip
 
 _HALF = float("0.5")  # an object of its own, so that p=0.5 written out can be told from the default
@@ -229,6 +229,40 @@ def feature_alpha_dropout(
     return _apply(
         "feature_alpha_dropout", input, mask, p, training, inplace, seed, generator, _alpha_values(p)
     )
+
+
+# ---- multiplicative noise -----------------------------------------------------------------------------------------
+
+
+class _GaussianDropout(Function):
+    twice = True
+
+    @staticmethod
+    def forward(ctx: Context, x: Tensor, deviation: float, key: Any) -> Tensor:
+        ctx.call = deviation, key
+        return _core.gaussian_scale(x, deviation, key)
+
+    @staticmethod
+    def backward(ctx: Context, dy: Tensor) -> Any:
+        return _GaussianDropout.apply(dy, *ctx.call), None, None
+
+
+def gaussian_dropout(
+    input: Tensor, p: float = _HALF, training: bool = True, *, seed: int | None = None,
+    generator: Generator | None = None,
+) -> Tensor:  # fmt: skip
+    """Multiplies by noise from N(1, p/(1-p)), which has dropout's mean and variance (Srivastava et al. 2014, sec. 10).
+
+    Raises:
+        ValueError: p outside [0, 1); at p = 1 the variance is infinite.
+    """
+    p = probability("gaussian_dropout", p)
+    if p == 1:
+        raise ValueError("gaussian_dropout: p is 1, expected p < 1 (the noise's variance is p/(1-p))")
+    source = generator_of("gaussian_dropout", seed, generator)
+    if not training or p == 0:
+        return input
+    return _GaussianDropout.apply(input, math.sqrt(p / (1 - p)), source.key(input.device))
 
 
 # ---- whole samples, single weights --------------------------------------------------------------------------------
