@@ -88,10 +88,12 @@ class Generator:
     def __repr__(self) -> str:
         return f"Generator(seed={self.seed}, calls={self.calls}, first_sample={self.first_sample})"
 
-    def __deepcopy__(self, memo: Any) -> Generator:
-        copy = Generator(self.seed, self.first_sample)
-        copy.calls = self.calls
-        return copy
+    def __getstate__(self) -> dict[str, int]:
+        return {"seed": self.seed, "calls": self.calls, "first_sample": self.first_sample}
+
+    def __setstate__(self, state: dict[str, int]) -> None:
+        self._lock = threading.Lock()
+        self.__dict__.update(state)
 
 
 default_generator = Generator(0)

@@ -26,10 +26,12 @@ void bind_loss(py::module_& m) {
   m.def("softmax_forward", &ops::softmax_forward, release_gil());
   m.def("softmax_backward", &ops::softmax_backward, release_gil());
   py::class_<ops::PointwiseLossOptions>(m, "PointwiseLossOptions")
-      .def(py::init([](const char* op, const std::string& kind, const std::string& reduction, double p0, double p1,
-                       bool batch_mean, std::optional<Tensor> weight, std::optional<Tensor> pos_weight) {
-        return ops::PointwiseLossOptions{ops::parse_loss(kind), ops::parse_reduction(op, reduction), p0, p1,
-                                         batch_mean, std::move(weight), std::move(pos_weight)};
+      .def(py::init([](const char* op, const std::string& kind, const std::string& reduction, double p0,
+                       double p1, bool batch_mean, std::optional<Tensor> weight,
+                       std::optional<Tensor> pos_weight) {
+        return ops::PointwiseLossOptions{
+            ops::parse_loss(kind), ops::parse_reduction(op, reduction), p0, p1, batch_mean, std::move(weight),
+            std::move(pos_weight)};
       }));
   m.def("pointwise_loss_forward", &ops::pointwise_loss_forward, release_gil());
   m.def("pointwise_loss_backward", &ops::pointwise_loss_backward, release_gil());

@@ -61,7 +61,18 @@ struct SoftmaxParams {
   void* y_data;
 };
 
-enum class LossKind : uint8_t { mse, l1, smooth_l1, huber, bce, bce_logits, kl_div, kl_div_log, focal, count };
+enum class LossKind : uint8_t {
+  mse,
+  l1,
+  smooth_l1,
+  huber,
+  bce,
+  bce_logits,
+  kl_div,
+  kl_div_log,
+  focal,
+  count
+};
 
 /// loss(x, t; p0, p1) * w for each element, reduced. A nest of loops over operands with strides (0: broadcast).
 struct PointwiseLossParams {

@@ -58,9 +58,9 @@ struct RowNormParams {
   double eps;
   bool center;
   const void *x, *weight, *bias, *dy;
-  void *y, *stats;                ///< forward
-  void *dx, *dweight, *dbias;     ///< backward; each may be nullptr
-  double* partial;                ///< backward workspace if dweight or dbias: chunks() rows of 2 * size
+  void *y, *stats;             ///< forward
+  void *dx, *dweight, *dbias;  ///< backward; each may be nullptr
+  double* partial;             ///< backward workspace if dweight or dbias: chunks() rows of 2 * size
 
   int64_t chunks() const {
     constexpr int64_t kChunkElems = 65536, kMaxChunks = 64;

@@ -69,8 +69,8 @@ FC_RANDOM_FN double random_normal4(const PhiloxBlock& b, int j) {
 /// Element j (0, 1) of a block of two, from 53-bit numbers: for float64.
 FC_RANDOM_FN double random_normal2(const PhiloxBlock& b, int j) {
   double z0, z1;
-  random_normals(((double)(random_word64(b, 0) >> 11) + 1) * 0x1p-53, (double)(random_word64(b, 1) >> 11) * 0x1p-53, z0,
-                 z1);
+  random_normals(((double)(random_word64(b, 0) >> 11) + 1) * 0x1p-53,
+                 (double)(random_word64(b, 1) >> 11) * 0x1p-53, z0, z1);
   return j ? z1 : z0;
 }
 

@@ -19,8 +19,8 @@ struct RandomFillParams {
   const void* p;  ///< bernoulli: probabilities, dense, of y's dtype
   RandomKey key;
   double low, high;
-  int64_t first;     ///< integer: low
-  uint64_t range;    ///< integer: high - low
+  int64_t first;   ///< integer: low
+  uint64_t range;  ///< integer: high - low
 };
 
 /// y = x * factor. Four elements to a block: position p of a sample is word p % 4 of block p / 4.

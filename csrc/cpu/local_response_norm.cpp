@@ -13,7 +13,8 @@ template <class T>
 struct Lrn {
   using A = Accumulator<T>;
   const LrnParams& p;
-  int64_t low = p.size / 2, high = (p.size - 1) / 2;  ///< channels before and after: an even window leans back
+  int64_t low = p.size / 2,
+          high = (p.size - 1) / 2;  ///< channels before and after: an even window leans back
   explicit Lrn(const LrnParams& params) : p(params) {}
 
   int64_t offset(int64_t position, const int64_t* strides) const {
@@ -27,13 +28,12 @@ struct Lrn {
   template <class F>
   void for_each_position(F&& f) const {
     const int64_t per_task = std::max<int64_t>(4096 / std::max<int64_t>(p.channels, 1), 1);
-    parallel_for(
-        (p.positions + per_task - 1) / per_task,
-        [&](int64_t task, int slot) {
-          for (int64_t i = task * per_task; i < std::min((task + 1) * per_task, p.positions); ++i)
-            f(i, p.scratch + slot * 2 * p.channels);
-        },
-        p.threads);
+    parallel_for((p.positions + per_task - 1) / per_task,
+                 [&](int64_t task, int slot) {
+                   for (int64_t i = task * per_task; i < std::min((task + 1) * per_task, p.positions); ++i)
+                     f(i, p.scratch + slot * 2 * p.channels);
+                 },
+                 p.threads);
   }
   // sums[c] = sum of value(j) over the window [c - before, c + after]; each is added up afresh, so that no error
   // (and no NaN) travels along the channels.
@@ -41,12 +41,14 @@ struct Lrn {
   void window_sums(double* sums, int64_t before, int64_t after, V&& value) const {
     for (int64_t c = 0; c < p.channels; ++c) {
       double sum = 0;
-      for (int64_t j = std::max<int64_t>(c - before, 0); j <= std::min(c + after, p.channels - 1); ++j) sum += value(j);
+      for (int64_t j = std::max<int64_t>(c - before, 0); j <= std::min(c + after, p.channels - 1); ++j)
+        sum += value(j);
       sums[c] = sum;
     }
   }
   void divisors(const T* x, double* out) const {
-    window_sums(out, low, high, [&](int64_t j) { return double(A(x[j * p.x_step])) * double(A(x[j * p.x_step])); });
+    window_sums(out, low, high,
+                [&](int64_t j) { return double(A(x[j * p.x_step])) * double(A(x[j * p.x_step])); });
     for (int64_t c = 0; c < p.channels; ++c) out[c] = p.k + p.alpha / double(p.size) * out[c];
   }
 
@@ -74,7 +76,8 @@ struct Lrn {
       for (int64_t c = 0; c < p.channels; ++c) power[c] *= double(A(dy[c * p.dy_step]));
       for (int64_t c = 0; c < p.channels; ++c) {
         double sum = 0;
-        for (int64_t j = std::max<int64_t>(c - high, 0); j <= std::min(c + low, p.channels - 1); ++j) sum += d[j];
+        for (int64_t j = std::max<int64_t>(c - high, 0); j <= std::min(c + low, p.channels - 1); ++j)
+          sum += d[j];
         const double slope = 2 * p.alpha * p.beta / double(p.size) * double(A(x[c * p.x_step]));
         dx[c * p.y_step] = T(A(power[c] - slope * sum));
       }

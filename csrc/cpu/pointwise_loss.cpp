@@ -102,7 +102,9 @@ struct Formula<LossKind::kl_div_log> {
 // a (1 - p_t)^gamma * cross entropy with p_t the probability of the true side (Lin et al. 2017); targets in [0, 1].
 template <>
 struct Formula<LossKind::focal> {
-  static double balance(double t, double alpha) { return alpha >= 0 ? alpha * t + (1 - alpha) * (1 - t) : 1.0; }
+  static double balance(double t, double alpha) {
+    return alpha >= 0 ? alpha * t + (1 - alpha) * (1 - t) : 1.0;
+  }
   static double loss(double x, double t, double, double alpha, double gamma) {
     const double p = sigmoid(x), miss = p * (1 - t) + (1 - p) * t;
     return balance(t, alpha) * std::pow(miss, gamma) * ((1 - t) * x + softplus(-x));

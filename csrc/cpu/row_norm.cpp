@@ -10,8 +10,8 @@ namespace fastcnn::cpu {
 namespace {
 
 constexpr int64_t kTaskElems = 16384;
-constexpr int kLanes = 16;         // partial sums side by side: vectorises, and the order is the same on every ISA
-constexpr int64_t kRun = 4096;     // elements summed in the accumulator type before float64 takes over
+constexpr int kLanes = 16;  // partial sums side by side: vectorises, and the order is the same on every ISA
+constexpr int64_t kRun = 4096;  // elements summed in the accumulator type before float64 takes over
 
 // The sum of f(i) for i in [0, n).
 template <class A, class F>
@@ -50,7 +50,8 @@ void forward(const RowNormParams& p) {
     const double n = double(p.size);
     double mean = p.center ? row_sum<A>(p.size, [&](int64_t i) { return A(x[i]); }) / n : 0;
     const A center = A(mean);
-    double square = row_sum<A>(p.size, [&](int64_t i) { return (A(x[i]) - center) * (A(x[i]) - center); }) / n;
+    double square =
+        row_sum<A>(p.size, [&](int64_t i) { return (A(x[i]) - center) * (A(x[i]) - center); }) / n;
     if (p.center) square = std::max(square - (mean - double(center)) * (mean - double(center)), 0.0);
     const A invstd = A(1 / std::sqrt(square + p.eps));
     means[r] = center;

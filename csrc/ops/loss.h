@@ -43,16 +43,18 @@ Tensor softmax_backward(const Tensor& y, const Tensor& dy, int64_t axis, bool lo
 struct PointwiseLossOptions {
   LossKind kind;
   Reduction reduction;
-  double p0 = 0, p1 = 0;  ///< smooth_l1: beta; huber: delta; focal: alpha (negative: none), gamma
-  bool batch_mean = false;  ///< divide the sum by the batch instead of the number of elements
+  double p0 = 0, p1 = 0;           ///< smooth_l1: beta; huber: delta; focal: alpha (negative: none), gamma
+  bool batch_mean = false;         ///< divide the sum by the batch instead of the number of elements
   MaybeTensor weight, pos_weight;  ///< broadcast to x
 };
 /// "mse", "l1", "smooth_l1", "huber", "bce", "bce_logits", "kl_div", "kl_div_log", "focal".
 LossKind parse_loss(const std::string& name);
 /// x and target of one shape and dtype.
-Tensor pointwise_loss_forward(const char* op, const Tensor& x, const Tensor& target, const PointwiseLossOptions& options);
-std::pair<MaybeTensor, MaybeTensor> pointwise_loss_backward(const char* op, const Tensor& x, const Tensor& target,
-                                                            const Tensor& dloss, const PointwiseLossOptions& options,
-                                                            bool want_dx, bool want_dtarget);
+Tensor pointwise_loss_forward(const char* op, const Tensor& x, const Tensor& target,
+                              const PointwiseLossOptions& options);
+std::pair<MaybeTensor, MaybeTensor> pointwise_loss_backward(const char* op, const Tensor& x,
+                                                            const Tensor& target, const Tensor& dloss,
+                                                            const PointwiseLossOptions& options, bool want_dx,
+                                                            bool want_dtarget);
 
 }  // namespace fastcnn::ops

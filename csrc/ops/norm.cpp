@@ -145,8 +145,8 @@ NormOutput group_norm_forward(const char* op, const Tensor& x, int64_t groups, c
            ", expected num_channels % num_groups == 0");
   NormForwardParams a{};
   a.problem = problem_of(op, x, groups, false, eps);
-  FC_CHECK(!running_mean || groups == x.shape[1], op, ": running statistics need one group per channel, got ", groups,
-           " groups for input ", to_string(x.shape));
+  FC_CHECK(!running_mean || groups == x.shape[1], op, ": running statistics need one group per channel, got ",
+           groups, " groups for input ", to_string(x.shape));
   a.momentum = momentum;
   return forward(op, a, x, weight, bias, running_mean, running_var);
 }

@@ -38,15 +38,15 @@ NormGradients group_norm_backward(const char* op, const Tensor& x, const Tensor&
                                   bool want_dweight, bool want_dbias);
 
 /// Layer norm (center) or RMS norm over the last axes of x, which are weight's and bias's; stats (2, rows).
-NormOutput row_norm_forward(const char* op, const Tensor& x, const Dims& normalized_shape, const MaybeTensor& weight,
-                            const MaybeTensor& bias, double eps, bool center);
-NormGradients row_norm_backward(const char* op, const Tensor& x, const Tensor& dy, const Dims& normalized_shape,
-                                const MaybeTensor& weight, const Tensor& stats, bool center, bool want_dx,
-                                bool want_dweight, bool want_dbias);
+NormOutput row_norm_forward(const char* op, const Tensor& x, const Dims& normalized_shape,
+                            const MaybeTensor& weight, const MaybeTensor& bias, double eps, bool center);
+NormGradients row_norm_backward(const char* op, const Tensor& x, const Tensor& dy,
+                                const Dims& normalized_shape, const MaybeTensor& weight, const Tensor& stats,
+                                bool center, bool want_dx, bool want_dweight, bool want_dbias);
 
 /// x (N, C, ...). Backward computes the divisors again from x, the only saved tensor.
 Tensor local_response_norm_forward(const Tensor& x, int64_t size, double alpha, double beta, double k);
-Tensor local_response_norm_backward(const Tensor& x, const Tensor& dy, int64_t size, double alpha, double beta,
-                                    double k);
+Tensor local_response_norm_backward(const Tensor& x, const Tensor& dy, int64_t size, double alpha,
+                                    double beta, double k);
 
 }  // namespace fastcnn::ops

@@ -9,7 +9,8 @@ namespace fastcnn::ops {
 namespace {
 
 using P = PointwiseLossParams;
-constexpr const char* kNames[] = {"mse", "l1", "smooth_l1", "huber", "bce", "bce_logits", "kl_div", "kl_div_log", "focal"};
+constexpr const char* kNames[] = {"mse",        "l1",     "smooth_l1",  "huber", "bce",
+                                  "bce_logits", "kl_div", "kl_div_log", "focal"};
 static_assert(std::size(kNames) == size_t(LossKind::count));
 
 // Axes in x's memory order, so that all operands are walked as x lies; each operand has x's shape by now.
@@ -49,8 +50,8 @@ Nest nest_of(const char* op, const Tensor& x, const Tensor& target, const Pointw
     if (!*t) continue;
     check_same_device(op, {&x, &**t});
     check_same_dtype(op, {&x, &**t});
-    FC_CHECK(broadcast_shapes((*t)->shape, x.shape, op) == x.shape, op, ": weight has shape ", to_string((*t)->shape),
-             ", expected one that broadcasts to ", to_string(x.shape));
+    FC_CHECK(broadcast_shapes((*t)->shape, x.shape, op) == x.shape, op, ": weight has shape ",
+             to_string((*t)->shape), ", expected one that broadcasts to ", to_string(x.shape));
     add_operand(p, operand, (*t)->expand(x.shape), nest.order);
   }
   return nest;
@@ -82,9 +83,10 @@ Tensor pointwise_loss_forward(const char* op, const Tensor& x, const Tensor& tar
   return loss;
 }
 
-std::pair<MaybeTensor, MaybeTensor> pointwise_loss_backward(const char* op, const Tensor& x, const Tensor& target,
-                                                            const Tensor& dloss, const PointwiseLossOptions& options,
-                                                            bool want_dx, bool want_dtarget) {
+std::pair<MaybeTensor, MaybeTensor> pointwise_loss_backward(const char* op, const Tensor& x,
+                                                            const Tensor& target, const Tensor& dloss,
+                                                            const PointwiseLossOptions& options, bool want_dx,
+                                                            bool want_dtarget) {
   const OpScope scope(op);
   Nest nest = nest_of(op, x, target, options);
   std::pair<MaybeTensor, MaybeTensor> out;

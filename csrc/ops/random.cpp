@@ -19,13 +19,14 @@ RandomFillParams fill_params(RandomFillParams::Kind kind, const Tensor& y, const
   return p;
 }
 
-Tensor scale(const char* op, RandomScaleParams::Kind kind, const Tensor& x, const Tensor& sign, double a, double b,
-             const RandomKey& key) {
+Tensor scale(const char* op, RandomScaleParams::Kind kind, const Tensor& x, const Tensor& sign, double a,
+             double b, const RandomKey& key) {
   const OpScope scope(op);
   check_float(op, x);
   check_same_device(op, {&x, &sign});
   check_same_dtype(op, {&x, &sign});
-  FC_CHECK(x.shape == sign.shape, op, ": shapes differ, got ", to_string(x.shape), " and ", to_string(sign.shape));
+  FC_CHECK(x.shape == sign.shape, op, ": shapes differ, got ", to_string(x.shape), " and ",
+           to_string(sign.shape));
   Tensor y = empty_like(x);
   if (y.numel() == 0) return y;
   RandomScaleParams p{};

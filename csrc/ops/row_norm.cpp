@@ -27,8 +27,8 @@ RowNormParams params_of(const char* op, const Tensor& x, const Dims& normalized,
 Tensor affine(const char* op, const char* what, const Tensor& t, const Tensor& x, const Dims& normalized) {
   check_same_device(op, {&x, &t});
   check_same_dtype(op, {&x, &t});
-  FC_CHECK(t.shape == normalized, op, ": ", what, " has shape ", to_string(t.shape), ", expected normalized_shape ",
-           to_string(normalized));
+  FC_CHECK(t.shape == normalized, op, ": ", what, " has shape ", to_string(t.shape),
+           ", expected normalized_shape ", to_string(normalized));
   return contiguous(t, false);
 }
 
@@ -36,8 +36,8 @@ DType stats_dtype(DType t) { return t == DType::float64 ? DType::float64 : DType
 
 }  // namespace
 
-NormOutput row_norm_forward(const char* op, const Tensor& x, const Dims& normalized, const MaybeTensor& weight,
-                            const MaybeTensor& bias, double eps, bool center) {
+NormOutput row_norm_forward(const char* op, const Tensor& x, const Dims& normalized,
+                            const MaybeTensor& weight, const MaybeTensor& bias, double eps, bool center) {
   const OpScope scope(op);
   RowNormParams p = params_of(op, x, normalized, eps, center);
   Tensor w, b;
@@ -90,7 +90,8 @@ namespace {
 LrnParams lrn_params(const Tensor& x, int64_t size, double alpha, double beta, double k) {
   const char* op = "local_response_norm";
   check_float(op, x);
-  FC_CHECK(x.ndim() >= 3, op, ": input has shape ", to_string(x.shape), ", expected (N, C, ...) with 3 axes or more");
+  FC_CHECK(x.ndim() >= 3, op, ": input has shape ", to_string(x.shape),
+           ", expected (N, C, ...) with 3 axes or more");
   FC_CHECK(size >= 1, op, ": size is ", size, ", expected at least 1 channel");
   LrnParams p{};
   p.dtype = x.dtype;
@@ -146,13 +147,13 @@ Tensor local_response_norm_forward(const Tensor& x, int64_t size, double alpha, 
   return run(p, x, nullptr);
 }
 
-Tensor local_response_norm_backward(const Tensor& x, const Tensor& dy, int64_t size, double alpha, double beta,
-                                    double k) {
+Tensor local_response_norm_backward(const Tensor& x, const Tensor& dy, int64_t size, double alpha,
+                                    double beta, double k) {
   const OpScope scope("local_response_norm");
   check_same_device("local_response_norm", {&x, &dy});
   check_same_dtype("local_response_norm", {&x, &dy});
-  FC_CHECK(dy.shape == x.shape, "local_response_norm: grad_output has shape ", to_string(dy.shape), ", expected ",
-           to_string(x.shape));
+  FC_CHECK(dy.shape == x.shape, "local_response_norm: grad_output has shape ", to_string(dy.shape),
+           ", expected ", to_string(x.shape));
   LrnParams p = lrn_params(x, size, alpha, beta, k);
   return run(p, x, &dy);
 }
