@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <vector>
 
 namespace fastcnn {
 
@@ -42,5 +43,18 @@ std::string to_string(Device device);
 const DeviceProps& device_props(Device device);
 /// Told by ops/runtime.cpp at import and whenever threads or ISA change (common may not look at cpu/).
 void set_cpu_props(const DeviceProps& props);
+
+/// Called by ops/ at import and whenever threads or ISA change (common/ cannot ask the CPU room). Its
+/// total_bytes is filled in where it is 0. References handed out before stay valid, with the old values.
+void set_cpu_props(const DeviceProps& props);
+/// Memory this process may use: the machine's, or its control group's limit if that is smaller.
+size_t system_memory_bytes();
+
+/// A card that has a twin "meta:<key>".
+struct KnownCard {
+  std::string key;  ///< "h200"
+  DeviceProps props;
+};
+const std::vector<KnownCard>& known_cards();
 
 }  // namespace fastcnn

@@ -21,6 +21,7 @@
 namespace fastcnn {
 
 /// Why a block is alive; the strongest holder (lowest value) at an instant names its category there.
+/// A block without holders is temporary.
 enum class Category : uint8_t {
   parameter,
   gradient,
@@ -34,6 +35,8 @@ enum class Category : uint8_t {
 };
 constexpr int kCategories = 9;
 const char* name_of(Category c);
+/// ValueError that lists the names.
+Category parse_category(const std::string& name);
 
 /// One line of the trace. `op` and `phase` are interned, so pointers stay valid for the process.
 struct MemoryEvent {
@@ -44,14 +47,23 @@ struct MemoryEvent {
   size_t allocated_after;  ///< allocated_bytes once the event is done
   const char* op;          ///< "conv2d.forward"; for `mark` its text (layer paths, step boundaries)
   const char* phase;       ///< "forward", "backward", "optimizer", ""
+
+  /// Equal in every field. Events hold no addresses, so traces of one step on two devices compare equal.
+  bool operator==(const MemoryEvent& o) const {
+    return kind == o.kind && category == o.category && id == o.id && requested == o.requested &&
+           rounded == o.rounded && allocated_after == o.allocated_after && op == o.op && phase == o.phase;
+  }
+  bool operator!=(const MemoryEvent& o) const { return !(*this == o); }
 };
+const char* name_of(MemoryEvent::Kind kind);
 
 struct Block {
-  void* data = nullptr;  ///< nullptr when bytes == 0
+  void* data = nullptr;  ///< nullptr when bytes == 0; such a block takes no memory and has no events
   size_t requested = 0, rounded = 0;
-  uint64_t id = 0;
+  uint64_t id = 0;  ///< number of the allocation, never used twice; 0 when bytes == 0
   int32_t segment = -1;
   size_t offset = 0;
+  uint32_t chunk = 0;  ///< the allocator's own index
 };
 
 /// Where segments come from.
@@ -83,23 +95,28 @@ class Allocator {
   Allocator(const Allocator&) = delete;
   Allocator& operator=(const Allocator&) = delete;
 
-  /// Throws OutOfMemoryError (requested, in use, limit, the biggest holders) and changes nothing if it fails.
+  /// Throws OutOfMemoryError (requested, in use, limit, the biggest holders) if it fails; then nothing has
+  /// changed but that wholly free segments went back to the source.
   Block allocate(size_t bytes, Category initial = Category::temporary);
   void free(const Block& block) noexcept;
 
-  /// A holder came or went (a Parameter was made, a tensor was saved for backward ...).
+  /// A holder came or went (a Parameter was made, a tensor was saved for backward ...). `initial` above
+  /// counts as one. Dropping what does not hold is ignored.
   void hold(const Block& block, Category category);
   void drop(const Block& block, Category category) noexcept;
 
   MemoryStats stats() const;
   void reset_peak();
+  /// Bounds allocated_bytes, the count that peak_bytes and the estimate speak of: a limit of exactly the
+  /// predicted peak suffices. Free segments go back to the source before reserved_bytes passes it.
   void set_limit(size_t bytes);
   /// Gives every wholly free segment back to the source.
   void empty_cache();
   void add_external(int64_t bytes) noexcept;
 
-  /// Trace of all events since start_trace; ids restart at 1 for the blocks allocated from then on
-  /// (blocks that already live are listed first, as `allocate` events in address order).
+  /// Trace of all events since start_trace (ValueError if one is running); ids restart at 1 for the blocks
+  /// allocated from then on (blocks that already live are listed first, as `allocate` events in address
+  /// order).
   void start_trace();
   std::vector<MemoryEvent> stop_trace();
   void mark(const std::string& text);
@@ -108,7 +125,8 @@ class Allocator {
   /// slack behind `requested` carries a canary checked on free. Also FASTCNN_MEMORY_GUARD=1.
   void set_guard(bool on);
   bool guard() const;
-  /// Number of canaries found broken since the guard was switched on.
+  /// Number of canaries found broken since the guard was switched on, in freed and in live blocks, and of
+  /// blocks freed twice. An overrun is seen only where requested < rounded.
   uint64_t guard_violations() const;
 
   Device device() const;
@@ -121,6 +139,9 @@ class Allocator {
 /// The allocator of a device; made on first use, lives as long as the process (never destroyed, so that
 /// tensors may outlive static destruction).
 Allocator& allocator_for(Device device);
+
+/// The same text at one address for the life of the process.
+const char* intern(const std::string& text);
 
 /// Names the op (and phase) that the current thread's allocations belong to.
 class OpScope {

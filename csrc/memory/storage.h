@@ -12,10 +12,11 @@ struct AllocatedStorage final : Storage {
 };
 
 inline std::shared_ptr<Storage> new_storage(Device device, size_t bytes, Category category) {
+  Allocator& allocator = allocator_for(device);  // throws before there is a storage to give back
   auto storage = std::make_shared<AllocatedStorage>();
   storage->device = device;
   storage->bytes = bytes;
-  storage->block = allocator_for(device).allocate(bytes, category);
+  storage->block = allocator.allocate(bytes, category);
   storage->data = storage->block.data;
   return storage;
 }

@@ -1,5 +1,7 @@
-// Scratch memory of one kernel call, given back when the scope ends, also by an exception.
+// Scratch memory of one op, given back when the scope ends, by return or by exception.
 #pragma once
+
+#include <utility>
 
 #include "memory/allocator.h"
 
@@ -7,18 +9,30 @@ namespace fastcnn {
 
 class Workspace {
  public:
-  Workspace(Device device, size_t bytes) : allocator_(allocator_for(device)) {
-    if (bytes) block_ = allocator_.allocate(bytes, Category::workspace);
+  Workspace() = default;
+  Workspace(Device device, size_t bytes)
+      : allocator_(&allocator_for(device)), block_(allocator_->allocate(bytes, Category::workspace)) {}
+  Workspace(Workspace&& o) noexcept : allocator_(o.allocator_), block_(o.block_) { o.allocator_ = nullptr; }
+  Workspace& operator=(Workspace&& o) noexcept {
+    std::swap(allocator_, o.allocator_);
+    std::swap(block_, o.block_);
+    return *this;
   }
   ~Workspace() {
-    if (block_.rounded) allocator_.free(block_);
+    if (allocator_) allocator_->free(block_);
   }
-  Workspace(const Workspace&) = delete;
-  Workspace& operator=(const Workspace&) = delete;
+
+  /// nullptr when it has no bytes.
   void* data() const { return block_.data; }
+  size_t bytes() const { return block_.requested; }
+  /// `offset` in bytes from the start; the start is aligned to Allocator::kAlignBytes.
+  template <class T>
+  T* as(size_t offset = 0) const {
+    return block_.data ? reinterpret_cast<T*>(static_cast<char*>(block_.data) + offset) : nullptr;
+  }
 
  private:
-  Allocator& allocator_;
+  Allocator* allocator_ = nullptr;
   Block block_;
 };
 

@@ -1,0 +1,278 @@
+// The one caching policy. A request of up to 1 MiB is cut from shared segments of 2 MiB, a larger one from
+// segments of large requests, each as large as the request that made it, rounded up to 2 MiB. The smallest
+// free chunk that holds the request is taken, the oldest segment and lowest address among equals, and split;
+// freed chunks merge with free neighbours at once, so two free chunks never touch. Segments stay until
+// empty_cache(), or until memory is short.
+#include "memory/caching.h"
+
+#include <algorithm>
+#include <cstdlib>
+
+#include "common/check.h"
+#include "memory/guard.h"
+
+namespace fastcnn {
+namespace {
+
+constexpr size_t round_up(size_t bytes, size_t unit) { return (bytes + unit - 1) / unit * unit; }
+
+bool guard_from_environment() {
+  const char* value = std::getenv("FASTCNN_MEMORY_GUARD");
+  return value && *value && std::string(value) != "0";
+}
+
+}  // namespace
+
+Allocator::Impl::Impl(Device d, std::unique_ptr<Source> s)
+    : device(d), source(std::move(s)), touchable(source->touchable()), guard(guard_from_environment()) {}
+
+Allocator::Impl::~Impl() {
+  for (const Segment& s : segments) {
+    if (!s.data) continue;
+    if (touchable) guard::unpoison(s.data, s.bytes);
+    source->release(s.data, s.bytes);
+  }
+}
+
+// ---- allocate ----
+
+Block Allocator::Impl::allocate(size_t bytes, Category initial) {
+  if (bytes == 0) return Block{};
+  bool over_limit = false;
+  const size_t rounded = bytes > SIZE_MAX / 2 ? SIZE_MAX / 2 : round_up(bytes, kAlignBytes);
+  const uint32_t index = find(rounded, over_limit);
+  if (index == kNoChunk) throw OutOfMemoryError(out_of_memory(bytes, over_limit));
+
+  Chunk& c = chunks[index];
+  c.id = ++stats.allocations;
+  c.requested = bytes;
+  c.rounded = rounded;
+  c.holders.fill(0);
+  c.holders[static_cast<size_t>(initial)] = 1;
+  c.op = current_op();
+  c.phase = current_phase();
+  c.guarded = guard && touchable;
+  stats.allocated_bytes += rounded;
+  stats.peak_bytes = std::max(stats.peak_bytes, stats.allocated_bytes);
+  if (tracing) {
+    c.trace_id = ++trace_ids;
+    record(MemoryEvent::allocate, initial, c);
+  }
+
+  Block block;
+  block.data = address(c);
+  block.requested = bytes;
+  block.rounded = rounded;
+  block.id = c.id;
+  block.segment = c.segment;
+  block.offset = c.offset;
+  block.chunk = index;
+  if (touchable) {
+    guard::unpoison(block.data, rounded);
+    if (c.guarded) guard::fill_new(block.data, bytes, rounded);
+    guard::poison(static_cast<char*>(block.data) + bytes, rounded - bytes);
+  }
+  return block;
+}
+
+/// A chunk for the request, out of the free set and cut to size; kNoChunk if there is no memory for it.
+uint32_t Allocator::Impl::find(size_t rounded, bool& over_limit) {
+  over_limit = rounded > stats.limit_bytes || stats.allocated_bytes > stats.limit_bytes - rounded;
+  if (over_limit) {
+    release_free_segments();
+    return kNoChunk;
+  }
+  const bool large = rounded > kSmallBytes;
+  FreeSet& pool = free_[large];
+  auto fit = pool.lower_bound(FreeKey{rounded, INT32_MIN, 0, 0});
+  if (fit == pool.end()) {
+    const uint32_t grown = grow(rounded, large);
+    if (grown == kNoChunk) return kNoChunk;
+    fit = chunks[grown].place;
+  }
+  const uint32_t index = fit->chunk;
+  const size_t rest = fit->bytes - rounded;
+  // The rest of a large chunk that could serve no large request stays with the block.
+  if (rest >= (large ? kSmallBytes + kAlignBytes : kAlignBytes)) split(index, rounded);
+  Chunk& c = chunks[index];
+  c.node = pool.extract(c.place);
+  return index;
+}
+
+/// A new segment with one free chunk.
+uint32_t Allocator::Impl::grow(size_t rounded, bool large) {
+  const size_t bytes = round_up(rounded, kSegmentBytes);
+  const size_t room =
+      stats.limit_bytes < SIZE_MAX - kSegmentBytes ? round_up(stats.limit_bytes, kSegmentBytes) : SIZE_MAX;
+  if (bytes > room || stats.reserved_bytes > room - bytes) release_free_segments();
+  void* data = source->reserve(bytes);
+  if (!data) {
+    release_free_segments();
+    data = source->reserve(bytes);
+    if (!data) return kNoChunk;
+  }
+  if (touchable) guard::poison(data, bytes);
+  size_t number = 0;  // the lowest that is not in use
+  while (number < segments.size() && segments[number].data) ++number;
+  if (number == segments.size()) segments.emplace_back();
+  const uint32_t index = new_chunk();
+  segments[number] = Segment{data, bytes, index, large};
+  Chunk& c = chunks[index];
+  c.bytes = bytes;
+  c.segment = static_cast<int32_t>(number);
+  insert_free(index);
+  stats.reserved_bytes += bytes;
+  stats.peak_reserved_bytes = std::max(stats.peak_reserved_bytes, stats.reserved_bytes);
+  return index;
+}
+
+/// Cuts the free chunk to `bytes`; what is left over becomes a free chunk behind it. The chunk's key in the
+/// free set is out of date after this: the caller takes it out.
+void Allocator::Impl::split(uint32_t index, size_t bytes) {
+  const uint32_t rest = new_chunk();
+  Chunk& low = chunks[index];
+  Chunk& high = chunks[rest];
+  high.offset = low.offset + bytes;
+  high.bytes = low.bytes - bytes;
+  high.segment = low.segment;
+  high.previous = index;
+  high.next = low.next;
+  if (high.next != kNoChunk) chunks[high.next].previous = rest;
+  low.next = rest;
+  low.bytes = bytes;
+  insert_free(rest);
+}
+
+void Allocator::Impl::insert_free(uint32_t index) {
+  Chunk& c = chunks[index];
+  const bool large = segments[static_cast<size_t>(c.segment)].large;
+  c.place = free_[large].insert(FreeKey{c.bytes, c.segment, c.offset, index}).first;
+}
+
+uint32_t Allocator::Impl::new_chunk() {
+  if (unused_chunks.empty()) {
+    chunks.emplace_back();
+    unused_chunks.reserve(chunks.capacity());  // so that giving an index back allocates nothing
+    return static_cast<uint32_t>(chunks.size() - 1);
+  }
+  const uint32_t index = unused_chunks.back();
+  unused_chunks.pop_back();
+  chunks[index] = Chunk{};
+  return index;
+}
+
+// ---- free ----
+
+Chunk* Allocator::Impl::live(const Block& block) noexcept {
+  if (!block.id || block.chunk >= chunks.size()) return nullptr;
+  Chunk& c = chunks[block.chunk];
+  return c.id == block.id ? &c : nullptr;
+}
+
+void Allocator::Impl::free(const Block& block) noexcept {
+  Chunk* c = live(block);
+  if (!c) {
+    if (block.id) ++violations;  // freed before
+    return;
+  }
+  if (touchable) {
+    guard::unpoison(block.data, c->rounded);
+    if (c->guarded && !guard::canary_intact(block.data, c->requested, c->rounded)) ++violations;
+    if (guard) guard::fill_freed(block.data, c->rounded);
+    guard::poison(block.data, c->bytes);
+  }
+  stats.allocated_bytes -= c->rounded;
+  if (tracing) record(MemoryEvent::free, strongest(c->holders), *c);
+  c->id = 0;
+
+  FreeSet::node_type node = std::move(c->node);
+  uint32_t index = block.chunk;
+  const uint32_t previous = c->previous, next = c->next;
+  FreeSet& pool = free_[segments[static_cast<size_t>(c->segment)].large];
+  if (next != kNoChunk && !chunks[next].id) {
+    pool.erase(chunks[next].place);
+    absorb(index, next);
+  }
+  if (previous != kNoChunk && !chunks[previous].id) {
+    pool.erase(chunks[previous].place);
+    absorb(previous, index);
+    index = previous;
+  }
+  Chunk& merged = chunks[index];
+  node.value() = FreeKey{merged.bytes, merged.segment, merged.offset, index};
+  merged.place = pool.insert(std::move(node)).position;
+}
+
+/// Joins the chunk `high` to its lower neighbour. Neither stands in the free set.
+void Allocator::Impl::absorb(uint32_t low_index, uint32_t high_index) noexcept {
+  Chunk& low = chunks[low_index];
+  const Chunk& high = chunks[high_index];
+  low.bytes += high.bytes;
+  low.next = high.next;
+  if (low.next != kNoChunk) chunks[low.next].previous = low_index;
+  unused_chunks.push_back(high_index);
+}
+
+void Allocator::Impl::release_free_segments() noexcept {
+  for (Segment& s : segments) {
+    if (!s.data) continue;
+    Chunk& c = chunks[s.first];
+    if (c.id || c.next != kNoChunk) continue;
+    free_[s.large].erase(c.place);
+    unused_chunks.push_back(s.first);
+    if (touchable) guard::unpoison(s.data, s.bytes);
+    source->release(s.data, s.bytes);
+    stats.reserved_bytes -= s.bytes;
+    s = Segment{};
+  }
+}
+
+// ---- trace and guard ----
+
+void Allocator::Impl::record(MemoryEvent::Kind kind, Category category, const Chunk& c) noexcept {
+  try {
+    events.push_back({kind, category, c.trace_id, c.requested, c.rounded, stats.allocated_bytes, current_op(),
+                      current_phase()});
+  } catch (...) {  // no memory for the trace itself: a trace with a hole would lie, so there is none
+    tracing = false;
+    events.clear();
+  }
+}
+
+void Allocator::Impl::start_trace() {
+  events.clear();
+  trace_ids = 0;
+  size_t running = 0;
+  for (const Segment& s : segments) {
+    for (uint32_t i = s.first; i != kNoChunk; i = chunks[i].next) {
+      Chunk& c = chunks[i];
+      if (!c.id) continue;
+      c.trace_id = ++trace_ids;
+      running += c.rounded;
+      const Category first = strongest(c.holders);
+      events.push_back(
+          {MemoryEvent::allocate, first, c.trace_id, c.requested, c.rounded, running, c.op, c.phase});
+      Holders others = c.holders;
+      if (others[static_cast<size_t>(first)]) --others[static_cast<size_t>(first)];
+      for (int k = 0; k < kCategories; ++k)
+        for (uint32_t n = 0; n < others[static_cast<size_t>(k)]; ++n)
+          events.push_back({MemoryEvent::hold, static_cast<Category>(k), c.trace_id, c.requested, c.rounded,
+                            running, c.op, c.phase});
+    }
+  }
+  tracing = true;
+}
+
+uint64_t Allocator::Impl::broken_live_canaries() const {
+  uint64_t broken = 0;
+  for (const Chunk& c : chunks) {
+    if (!c.id || !c.guarded) continue;
+    const char* slack = address(c) + c.requested;
+    guard::unpoison(slack, c.rounded - c.requested);
+    if (!guard::canary_intact(address(c), c.requested, c.rounded)) ++broken;
+    guard::poison(slack, c.rounded - c.requested);
+  }
+  return broken;
+}
+
+}  // namespace fastcnn

@@ -1,0 +1,96 @@
+// State of an allocator: segments cut into chunks. See caching.cpp for the policy.
+#pragma once
+
+#include <set>
+
+#include "memory/fork_mutex.h"
+#include "memory/trace.h"
+
+namespace fastcnn {
+
+constexpr uint32_t kNoChunk = UINT32_MAX;
+
+/// Order of best fit: no pointer takes part, so that it is the same on every device and in every run.
+struct FreeKey {
+  size_t bytes;
+  int32_t segment;
+  size_t offset;
+  uint32_t chunk;  ///< not part of the order
+  bool operator<(const FreeKey& o) const {
+    if (bytes != o.bytes) return bytes < o.bytes;
+    if (segment != o.segment) return segment < o.segment;
+    return offset < o.offset;
+  }
+};
+using FreeSet = std::set<FreeKey>;
+
+/// A stretch of a segment, in use or free; a segment is a list of them without gaps.
+struct Chunk {
+  size_t offset = 0, bytes = 0;
+  int32_t segment = 0;
+  uint32_t previous = kNoChunk, next = kNoChunk;  ///< neighbours in the segment
+  FreeSet::iterator place;                        ///< while free
+  FreeSet::node_type node;  ///< while in use: the place it will take, so that free() allocates nothing
+  // of the block in it
+  uint64_t id = 0;  ///< number of the allocation; 0 = free
+  uint64_t trace_id = 0;
+  size_t requested = 0, rounded = 0;
+  Holders holders{};
+  const char* op = "";
+  const char* phase = "";
+  bool guarded = false;
+};
+
+struct Segment {
+  void* data = nullptr;  ///< nullptr = number not in use
+  size_t bytes = 0;
+  uint32_t first = kNoChunk;  ///< the chunk at offset 0
+  bool large = false;
+};
+
+struct Allocator::Impl {
+  Impl(Device d, std::unique_ptr<Source> s);
+  ~Impl();
+
+  // Everything below is called with the mutex held.
+  Block allocate(size_t bytes, Category initial);
+  void free(const Block& block) noexcept;
+  Chunk* live(const Block& block) noexcept;  ///< nullptr for an empty block or one that does not live
+  void release_free_segments() noexcept;
+  void start_trace();
+  void record(MemoryEvent::Kind kind, Category category, const Chunk& chunk) noexcept;
+  uint64_t broken_live_canaries() const;
+  /// The text of OutOfMemoryError (report.cpp).
+  std::string out_of_memory(size_t requested, bool over_limit) const;
+
+  mutable ForkMutex mutex;
+  const Device device;
+  const std::unique_ptr<Source> source;
+  const bool touchable;
+  MemoryStats stats;
+  std::vector<Segment> segments;
+  std::vector<Chunk> chunks;
+  bool tracing = false;
+  bool guard = false;
+
+ private:
+  uint32_t find(size_t rounded, bool& over_limit);
+  uint32_t grow(size_t rounded, bool large);
+  void split(uint32_t chunk, size_t bytes);
+  void insert_free(uint32_t chunk);
+  void absorb(uint32_t low, uint32_t high) noexcept;
+  uint32_t new_chunk();
+  char* address(const Chunk& c) const {
+    return static_cast<char*>(segments[size_t(c.segment)].data) + c.offset;
+  }
+
+  FreeSet free_[2];  // [0] small, [1] large
+  std::vector<uint32_t> unused_chunks;
+
+ public:
+  std::vector<MemoryEvent> events;
+  uint64_t trace_ids = 0;
+  uint64_t violations = 0;
+};
+
+}  // namespace fastcnn

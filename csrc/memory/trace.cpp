@@ -1,0 +1,97 @@
+#include "memory/trace.h"
+
+#include <string_view>
+#include <unordered_set>
+
+#include "common/check.h"
+#include "memory/fork_mutex.h"
+
+namespace fastcnn {
+namespace {
+
+constexpr const char* kCategoryNames[kCategories] = {
+    "parameter", "gradient", "optimizer", "buffer", "saved", "batch", "workspace", "layout", "temporary"};
+
+// Trivial types, so that tensors freed while a thread ends still find them.
+thread_local const char* op_of_thread = "";
+thread_local const char* phase_of_thread = "";
+
+struct Interned {
+  ForkMutex mutex;
+  std::unordered_set<std::string> texts;  // nodes never move
+};
+
+const char* intern_shared(const std::string& text) {
+  static Interned* table = new Interned;
+  const ForkLock lock(table->mutex);
+  return table->texts.insert(text).first->c_str();
+}
+
+const char* intern_view(std::string_view text) {
+  // Ops name themselves on every call: each thread keeps what it has seen, so that the lock is rare.
+  thread_local std::unordered_map<std::string_view, const char*> seen;
+  const auto found = seen.find(text);
+  if (found != seen.end()) return found->second;
+  const char* kept = intern_shared(std::string(text));
+  seen.emplace(kept, kept);
+  return kept;
+}
+
+}  // namespace
+
+const char* name_of(Category c) { return kCategoryNames[static_cast<int>(c)]; }
+
+const char* name_of(MemoryEvent::Kind kind) {
+  constexpr const char* kNames[] = {"allocate", "free", "hold", "drop", "mark"};
+  return kNames[kind];
+}
+
+Category parse_category(const std::string& name) {
+  for (int i = 0; i < kCategories; ++i)
+    if (name == kCategoryNames[i]) return static_cast<Category>(i);
+  std::string names;
+  for (const char* n : kCategoryNames) names += str(names.empty() ? "" : ", ", n);
+  fail<ValueError>("memory: unknown category, got '", name, "', expected one of ", names);
+}
+
+const char* intern(const std::string& text) { return intern_view(text); }
+
+OpScope::OpScope(const char* op) : previous_(op_of_thread) { op_of_thread = intern_view(op); }
+OpScope::~OpScope() { op_of_thread = previous_; }
+const char* current_op() { return op_of_thread; }
+void set_phase(const std::string& phase) { phase_of_thread = intern_view(phase); }
+const char* current_phase() { return phase_of_thread; }
+
+Category strongest(const Holders& holders) {
+  for (int i = 0; i < kCategories; ++i)
+    if (holders[i]) return static_cast<Category>(i);
+  return Category::temporary;
+}
+
+void Replay::apply(const MemoryEvent& event) {
+  if (event.kind == MemoryEvent::mark) return;
+  const int category = static_cast<int>(event.category);
+  if (event.kind == MemoryEvent::allocate) {
+    Live live{event.rounded, {}};
+    live.holders[category] = 1;
+    live_.emplace(event.id, live);
+    bytes_[category] += event.rounded;
+    allocated_ += event.rounded;
+    return;
+  }
+  const auto found = live_.find(event.id);
+  FC_CHECK(found != live_.end(), "memory: trace names a block that does not live, got id ", event.id,
+           ", expected the id of an earlier allocate event");
+  Live& live = found->second;
+  bytes_[static_cast<int>(strongest(live.holders))] -= live.rounded;
+  if (event.kind == MemoryEvent::free) {
+    allocated_ -= live.rounded;
+    live_.erase(found);
+    return;
+  }
+  if (event.kind == MemoryEvent::hold) ++live.holders[category];
+  if (event.kind == MemoryEvent::drop && live.holders[category]) --live.holders[category];
+  bytes_[static_cast<int>(strongest(live.holders))] += live.rounded;
+}
+
+}  // namespace fastcnn
