@@ -100,12 +100,6 @@ double item(const Tensor& t) {
   return dispatch_all(t.dtype, [&](auto type) { return double(*t.data<typename decltype(type)::type>()); });
 }
 
-Category parse_category(const std::string& name) {
-  for (int i = 0; i < kCategories; ++i)
-    if (name == name_of(Category(i))) return Category(i);
-  fail<ValueError>("memory: unknown category '", name, "'");
-}
-
 }  // namespace
 
 void bind_tensor(py::module_& m) {

@@ -41,8 +41,6 @@ Device parse_device(const std::string& text);
 std::string to_string(Device device);
 /// Current properties; a twin's are those of its device. Cheap: no allocation.
 const DeviceProps& device_props(Device device);
-/// Told by ops/runtime.cpp at import and whenever threads or ISA change (common may not look at cpu/).
-void set_cpu_props(const DeviceProps& props);
 
 /// Called by ops/ at import and whenever threads or ISA change (common/ cannot ask the CPU room). Its
 /// total_bytes is filled in where it is 0. References handed out before stay valid, with the old values.

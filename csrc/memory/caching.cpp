@@ -93,9 +93,16 @@ uint32_t Allocator::Impl::find(size_t rounded, bool& over_limit) {
   const uint32_t index = fit->chunk;
   const size_t rest = fit->bytes - rounded;
   // The rest of a large chunk that could serve no large request stays with the block.
-  if (rest >= (large ? kSmallBytes + kAlignBytes : kAlignBytes)) split(index, rounded);
-  Chunk& c = chunks[index];
-  c.node = pool.extract(c.place);
+  const bool cut = rest >= (large ? kSmallBytes + kAlignBytes : kAlignBytes);
+  FreeSet::node_type own = cut ? take_node() : FreeSet::node_type{};
+  const uint32_t behind = cut ? new_chunk() : kNoChunk;
+  FreeSet::node_type node = pool.extract(fit);  // nothing can fail from here on
+  if (cut) {
+    split(index, behind, rounded);
+    insert_free(behind, std::move(node));
+    node = std::move(own);
+  }
+  chunks[index].node = std::move(node);
   return index;
 }
 
@@ -105,31 +112,34 @@ uint32_t Allocator::Impl::grow(size_t rounded, bool large) {
   const size_t room =
       stats.limit_bytes < SIZE_MAX - kSegmentBytes ? round_up(stats.limit_bytes, kSegmentBytes) : SIZE_MAX;
   if (bytes > room || stats.reserved_bytes > room - bytes) release_free_segments();
+  FreeSet::node_type node = take_node();
+  const uint32_t index = new_chunk();
   void* data = source->reserve(bytes);
   if (!data) {
     release_free_segments();
     data = source->reserve(bytes);
-    if (!data) return kNoChunk;
+    if (!data) {
+      spare_nodes.push_back(std::move(node));
+      unused_chunks.push_back(index);
+      return kNoChunk;
+    }
   }
   if (touchable) guard::poison(data, bytes);
   size_t number = 0;  // the lowest that is not in use
   while (number < segments.size() && segments[number].data) ++number;
   if (number == segments.size()) segments.emplace_back();
-  const uint32_t index = new_chunk();
   segments[number] = Segment{data, bytes, index, large};
   Chunk& c = chunks[index];
   c.bytes = bytes;
   c.segment = static_cast<int32_t>(number);
-  insert_free(index);
+  insert_free(index, std::move(node));
   stats.reserved_bytes += bytes;
   stats.peak_reserved_bytes = std::max(stats.peak_reserved_bytes, stats.reserved_bytes);
   return index;
 }
 
-/// Cuts the free chunk to `bytes`; what is left over becomes a free chunk behind it. The chunk's key in the
-/// free set is out of date after this: the caller takes it out.
-void Allocator::Impl::split(uint32_t index, size_t bytes) {
-  const uint32_t rest = new_chunk();
+/// Cuts a chunk to `bytes`; what is left over goes to the chunk `rest` behind it. Neither stands in the free set.
+void Allocator::Impl::split(uint32_t index, uint32_t rest, size_t bytes) noexcept {
   Chunk& low = chunks[index];
   Chunk& high = chunks[rest];
   high.offset = low.offset + bytes;
@@ -140,19 +150,30 @@ void Allocator::Impl::split(uint32_t index, size_t bytes) {
   if (high.next != kNoChunk) chunks[high.next].previous = rest;
   low.next = rest;
   low.bytes = bytes;
-  insert_free(rest);
 }
 
-void Allocator::Impl::insert_free(uint32_t index) {
+void Allocator::Impl::insert_free(uint32_t index, FreeSet::node_type node) noexcept {
   Chunk& c = chunks[index];
-  const bool large = segments[static_cast<size_t>(c.segment)].large;
-  c.place = free_[large].insert(FreeKey{c.bytes, c.segment, c.offset, index}).first;
+  node.value() = FreeKey{c.bytes, c.segment, c.offset, index};
+  c.place = free_[segments[static_cast<size_t>(c.segment)].large].insert(std::move(node)).position;
+}
+
+FreeSet::node_type Allocator::Impl::take_node() {
+  if (spare_nodes.empty()) {
+    FreeSet one;
+    one.insert(FreeKey{});
+    return one.extract(one.begin());
+  }
+  FreeSet::node_type node = std::move(spare_nodes.back());
+  spare_nodes.pop_back();
+  return node;
 }
 
 uint32_t Allocator::Impl::new_chunk() {
   if (unused_chunks.empty()) {
     chunks.emplace_back();
-    unused_chunks.reserve(chunks.capacity());  // so that giving an index back allocates nothing
+    unused_chunks.reserve(chunks.capacity());  // so that giving one back allocates nothing
+    spare_nodes.reserve(chunks.capacity());
     return static_cast<uint32_t>(chunks.size() - 1);
   }
   const uint32_t index = unused_chunks.back();
@@ -190,17 +211,15 @@ void Allocator::Impl::free(const Block& block) noexcept {
   const uint32_t previous = c->previous, next = c->next;
   FreeSet& pool = free_[segments[static_cast<size_t>(c->segment)].large];
   if (next != kNoChunk && !chunks[next].id) {
-    pool.erase(chunks[next].place);
+    spare_nodes.push_back(pool.extract(chunks[next].place));
     absorb(index, next);
   }
   if (previous != kNoChunk && !chunks[previous].id) {
-    pool.erase(chunks[previous].place);
+    spare_nodes.push_back(pool.extract(chunks[previous].place));
     absorb(previous, index);
     index = previous;
   }
-  Chunk& merged = chunks[index];
-  node.value() = FreeKey{merged.bytes, merged.segment, merged.offset, index};
-  merged.place = pool.insert(std::move(node)).position;
+  insert_free(index, std::move(node));
 }
 
 /// Joins the chunk `high` to its lower neighbour. Neither stands in the free set.
@@ -218,7 +237,7 @@ void Allocator::Impl::release_free_segments() noexcept {
     if (!s.data) continue;
     Chunk& c = chunks[s.first];
     if (c.id || c.next != kNoChunk) continue;
-    free_[s.large].erase(c.place);
+    spare_nodes.push_back(free_[s.large].extract(c.place));
     unused_chunks.push_back(s.first);
     if (touchable) guard::unpoison(s.data, s.bytes);
     source->release(s.data, s.bytes);

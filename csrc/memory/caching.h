@@ -76,15 +76,17 @@ struct Allocator::Impl {
  private:
   uint32_t find(size_t rounded, bool& over_limit);
   uint32_t grow(size_t rounded, bool large);
-  void split(uint32_t chunk, size_t bytes);
-  void insert_free(uint32_t chunk);
+  void split(uint32_t chunk, uint32_t rest, size_t bytes) noexcept;
+  void insert_free(uint32_t chunk, FreeSet::node_type node) noexcept;
+  FreeSet::node_type take_node();
   void absorb(uint32_t low, uint32_t high) noexcept;
   uint32_t new_chunk();
   char* address(const Chunk& c) const {
     return static_cast<char*>(segments[size_t(c.segment)].data) + c.offset;
   }
 
-  FreeSet free_[2];  // [0] small, [1] large
+  FreeSet free_[2];                             // [0] small, [1] large
+  std::vector<FreeSet::node_type> spare_nodes;  // so that a split and a merge allocate nothing
   std::vector<uint32_t> unused_chunks;
 
  public:
