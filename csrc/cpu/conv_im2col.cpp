@@ -1,4 +1,4 @@
-// Convolution as matrix products over gathered patches ("im2col"), a block at a time: 96 patches are gathered
+// Convolution as matrix products over gathered patches ("im2col"), a block at a time: up to 192 patches are gathered
 // into a thread's scratch, which stays in its L2, and multiplied with packed filters by the register-tiled
 // kernel. The patch matrix never exists as a whole.
 //

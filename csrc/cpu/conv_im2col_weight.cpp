@@ -14,10 +14,11 @@
 namespace fastcnn::cpu {
 namespace {
 
-constexpr int64_t kBlockPixels = 128;  // depth of one product: 128 x (192 + 256) floats in L2 beside the sums
+constexpr int64_t kBlockPixels = 128;  // depth of one product: 128 x (192 + 64) floats in L2 beside the sums
 constexpr int64_t kChunkRows = 192;    // a multiple of every tile's rows
 constexpr int64_t kChunkColumns = 256;
 constexpr int64_t kWantedTasks = 32;
+constexpr int64_t kPanel = 64;   // columns of the widest ISA's register tile
 constexpr int64_t kVector = 16;  // lanes of the widest ISA
 constexpr int64_t kReduceFilters = 16;
 
@@ -27,7 +28,7 @@ int64_t round_up(int64_t a, int64_t b) { return div_up(a, b) * b; }
 struct Cut {
   bool filters_are_rows;  // else patches are
   int64_t rows, columns, row_chunks, column_chunks;
-  int64_t pixels, blocks, splits;
+  int64_t pixels, block_pixels, blocks, splits;
   explicit Cut(const ConvProblem& p) {
     const int64_t patch = p.taps() * p.channels_per_group(), filters = p.filters_per_group();
     const auto fill = [](int64_t n) {
@@ -40,6 +41,7 @@ struct Cut {
     column_chunks = div_up(columns, kChunkColumns);
     pixels = p.N * p.out_pixels();
     blocks = div_up(pixels, kBlockPixels);
+    block_pixels = div_up(pixels, std::max<int64_t>(blocks, 1));  // equal blocks
     const int64_t chunks = std::max<int64_t>(1, p.G * row_chunks * column_chunks);
     splits = std::max<int64_t>(1, std::min(div_up(kWantedTasks, chunks), blocks / 2));
   }
@@ -87,8 +89,10 @@ void run_task(const Side& row_side, const Side& column_side, const ConvProblem& 
   const Gather row_gather = of_group(row_side), column_gather = of_group(column_side);
   float* a_block = scratch;
   float* b_block = scratch + kBlockPixels * std::min(cut.rows, kChunkRows);
-  // In place, vectors may reach past the last column: only if they end with it.
-  const bool b_plain = column_side.plain >= 0 && columns % isa.gemm.lanes == 0;
+  // In place only where rows are short and follow each other: long strides fall on few sets of the L1 cache. And
+  // vectors must not reach past the last column.
+  const bool a_plain = row_side.plain >= 0 && row_side.plain <= kChunkRows;
+  const bool b_plain = column_side.plain >= 0 && column_side.plain <= nr && columns % isa.gemm.lanes == 0;
 
   GemmTile t;
   t.a_row = 1;
@@ -98,9 +102,9 @@ void run_task(const Side& row_side, const Side& column_side, const ConvProblem& 
   float* c = partial + ((split * p.G + group) * cut.rows + i) * cut.columns + j;
   int64_t block = first;
   do {
-    const int64_t pixel = block * kBlockPixels;
-    t.k = std::max<int64_t>(0, std::min(kBlockPixels, cut.pixels - pixel));
-    if (row_side.plain >= 0) {
+    const int64_t pixel = block * cut.block_pixels;
+    t.k = std::max<int64_t>(0, std::min(cut.block_pixels, cut.pixels - pixel));
+    if (a_plain) {
       t.a = row_gather.source + pixel * row_side.plain + i;
       t.a_col = row_side.plain;
     } else {
@@ -108,19 +112,17 @@ void run_task(const Side& row_side, const Side& column_side, const ConvProblem& 
       t.a = a_block;
       t.a_col = rows;
     }
-    const float* b;
-    if (b_plain) {
-      b = column_gather.source + pixel * column_side.plain + j;
-      t.b_row = column_side.plain;
-    } else {
-      t.b_row = round_up(columns, kVector);
-      isa.gather.rows(&column_gather, pixel, t.k, j, j + columns, b_block, t.b_row);
-      b = b_block;
-    }
     for (int64_t n = 0; n < columns; n += nr) {
-      t.b = b + n;
-      t.c = c + n;
       t.n = static_cast<int>(std::min(nr, columns - n));
+      if (b_plain) {
+        t.b = column_gather.source + pixel * column_side.plain + j + n;
+        t.b_row = column_side.plain;
+      } else {
+        t.b_row = round_up(t.n, isa.gemm.lanes);
+        isa.gather.rows(&column_gather, pixel, t.k, j + n, j + n + t.n, b_block, t.b_row);
+        t.b = b_block;
+      }
+      t.c = c + n;
       isa.gemm.tile(&t);
     }
     t.accumulate = 1;

@@ -8,13 +8,30 @@
 namespace fastcnn::cpu {
 namespace {
 
-constexpr int64_t kBlockRows = 96;      // a multiple of every tile's rows: 6, 8, 12
-constexpr int64_t kBlockDepth = 256;    // 96 x 256 floats of patches stay in L2 beside a panel of 256 x 64
-constexpr int64_t kMaxPanelWidth = 64;  // of every ISA
-constexpr int64_t kPartColumns =
-    256;  // of one task: gathering again for the next 256 columns costs under 2 %
+constexpr int64_t kBlockRows = 192;
+constexpr int64_t kSmallBlockRows = 48;  // where there are few rows, for the sake of more tasks
+constexpr int64_t kRowMultiple = 12;     // of a tile's rows
+constexpr int64_t kBlockDepth = 256;     // 192 x 256 floats of patches stay in L2 beside a panel of 256 x 64
+constexpr int64_t kMaxPanelWidth = 64;   // of every ISA
+constexpr int64_t kPartColumns = 256;    // of one task: to gather again for the next 256 costs under 3 %
+constexpr int64_t kFewTasks = 16;        // with fewer, parts are half as wide
 
 int64_t div_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+/// How the product is cut into tasks; a function of the problem only.
+struct Cut {
+  int64_t block_rows, blocks, part_columns, parts;
+  explicit Cut(const PatchGemm& p) {
+    const int64_t least = std::min<int64_t>(4, div_up(p.rows, kSmallBlockRows));
+    blocks = std::max({int64_t{1}, div_up(p.rows, kBlockRows), least});
+    // Equal blocks, in whole tiles.
+    block_rows = std::min(kBlockRows, div_up(div_up(p.rows, blocks), kRowMultiple) * kRowMultiple);
+    blocks = p.rows > 0 ? div_up(p.rows, block_rows) : 0;
+    const bool few = p.groups * blocks * div_up(p.columns, kPartColumns) < kFewTasks;
+    part_columns = few ? kPartColumns / 2 : kPartColumns;
+    parts = div_up(p.columns, part_columns);
+  }
+};
 
 /// Equal steps of at most kBlockDepth.
 int64_t depth_step(int64_t depth) { return div_up(depth, std::max<int64_t>(1, div_up(depth, kBlockDepth))); }
@@ -111,16 +128,18 @@ size_t patch_gemm_scratch_floats(int64_t depth, int64_t columns) {
 }
 
 int64_t patch_gemm_tasks(const PatchGemm& p) {
-  return p.groups * div_up(p.rows, kBlockRows) * div_up(p.columns, kPartColumns);
+  const Cut cut(p);
+  return p.groups * cut.blocks * cut.parts;
 }
 
 void patch_gemm_task(const PatchGemm& p, int64_t task, float* scratch) {
   const Kernels& isa = kernels();
-  const int64_t nr = isa.gemm.nr, parts = div_up(p.columns, kPartColumns),
-                blocks = div_up(p.rows, kBlockRows);
-  const int64_t part = task % parts, block = task / parts % blocks, group = task / parts / blocks;
-  const int64_t row = block * kBlockRows, rows = std::min(kBlockRows, p.rows - row);
-  const int64_t first = part * kPartColumns, columns = std::min(kPartColumns, p.columns - first);
+  const Cut cut(p);
+  const int64_t nr = isa.gemm.nr;
+  const int64_t part = task % cut.parts, block = task / cut.parts % cut.blocks,
+                group = task / cut.parts / cut.blocks;
+  const int64_t row = block * cut.block_rows, rows = std::min(cut.block_rows, p.rows - row);
+  const int64_t first = part * cut.part_columns, columns = std::min(cut.part_columns, p.columns - first);
 
   Gather gather = p.gather;
   gather.source += group * p.source_group;
