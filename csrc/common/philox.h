@@ -40,17 +40,18 @@ FC_RANDOM_FN PhiloxCounter philox_counter(uint64_t call, uint64_t sample, uint64
                            ((uint32_t)(sample >> 32) & 0xffu) << 24};
 }
 
+constexpr uint32_t kPhiloxMultiplier0 = 0xD2511F53u, kPhiloxMultiplier1 = 0xCD9E8D57u;
+constexpr uint32_t kPhiloxWeyl0 = 0x9E3779B9u, kPhiloxWeyl1 = 0xBB67AE85u;
+constexpr int kPhiloxRounds = 10;
+
 FC_RANDOM_FN void philox_round(uint32_t& c0, uint32_t& c1, uint32_t& c2, uint32_t& c3, uint32_t k0,
                                uint32_t k1) {
-  const uint64_t p0 = (uint64_t)c0 * 0xD2511F53u, p1 = (uint64_t)c2 * 0xCD9E8D57u;
+  const uint64_t p0 = (uint64_t)c0 * kPhiloxMultiplier0, p1 = (uint64_t)c2 * kPhiloxMultiplier1;
   c0 = (uint32_t)(p1 >> 32) ^ c1 ^ k0;
   c1 = (uint32_t)p1;
   c2 = (uint32_t)(p0 >> 32) ^ c3 ^ k1;
   c3 = (uint32_t)p0;
 }
-
-constexpr uint32_t kPhiloxWeyl0 = 0x9E3779B9u, kPhiloxWeyl1 = 0xBB67AE85u;
-constexpr int kPhiloxRounds = 10;
 
 FC_RANDOM_FN PhiloxBlock philox(PhiloxCounter c, uint64_t seed) {
   uint32_t k0 = (uint32_t)seed, k1 = (uint32_t)(seed >> 32);

@@ -16,7 +16,8 @@ constexpr int64_t kTaskElems = 16384;
 template <class T>
 DropoutKernels loops() {
   if constexpr (std::is_same_v<T, float>) return kernels().dropout;
-  return {kernels().dropout.keep_bits, dropout_run<T, Accumulator<T>>, dropout_tile<T, Accumulator<T>>};
+  return {kernels().dropout.keep_run, kernels().dropout.keep_columns, dropout_run<T, Accumulator<T>>,
+          dropout_tile<T, Accumulator<T>>};
 }
 
 int64_t product(const int64_t* shape, int from, int to) {
@@ -27,7 +28,7 @@ int64_t product(const int64_t* shape, int from, int to) {
 
 KeepBitsSource source_of(const RandomKey& key, int64_t sample, uint32_t threshold) {
   const PhiloxCounter c = philox_counter(key.call, key.first_sample + uint64_t(sample), 0);
-  return {c.c1, c.c2, uint32_t(key.seed), uint32_t(key.seed >> 32), threshold};
+  return {c.c1, c.c2, c.c3, uint32_t(key.seed), uint32_t(key.seed >> 32), threshold};
 }
 
 // ---- x in logical order, one draw per element -----------------------------------------------------------------
@@ -44,20 +45,12 @@ void dropout_contiguous(const DropoutParams& p) {
     const int64_t begin = task % pieces * kTaskElems, end = std::min(begin + kTaskElems, size);
     const int64_t first = task / pieces * per_task, last = std::min(first + per_task, samples);
     constexpr int kRun = 128;  // blocks at a time
-    uint32_t c0[kRun], c3[kRun];
     uint8_t bits[kRun];
     for (int64_t n = first; n < last; ++n) {
       const KeepBitsSource source = source_of(p.key, n, p.threshold);
       for (int64_t i = begin; i < end; i += 8 * kRun) {
         const int64_t count = std::min<int64_t>(8 * kRun, end - i);
-        const int blocks = int((count + 7) / 8);
-        for (int b = 0; b < blocks; ++b) {
-          const PhiloxCounter c =
-              philox_counter(p.key.call, p.key.first_sample + uint64_t(n), uint64_t(i / 8 + b));
-          c0[b] = c.c0;
-          c3[b] = c.c3;
-        }
-        k.keep_bits(bits, c0, c3, blocks, source);
+        k.keep_run(bits, i / 8, int((count + 7) / 8), source);
         k.run(static_cast<T*>(p.y) + n * size + i, static_cast<const T*>(p.x) + n * size + i, bits, count,
               values);
       }
@@ -71,7 +64,7 @@ template <class T>
 void dropout_channels_last(const DropoutParams& p, bool per_channel) {
   const DropoutKernels k = loops<T>();
   const DropoutValues values{p.scale, p.shift, p.dropped};
-  constexpr int kRows = 32, kChannels = 64, kBlocks = kRows / 8 + 1;  // 32 positions touch up to 5 blocks
+  constexpr int kRows = 32, kChannels = 64;
   const int64_t samples = p.shape[0], channels = p.shape[1], pixels = product(p.shape, 2, p.ndim);
   const int64_t rows_per_task = std::max<int64_t>(kTaskElems / (channels * kRows), 1) * kRows;
   const int64_t pieces = (pixels + rows_per_task - 1) / rows_per_task;
@@ -79,33 +72,17 @@ void dropout_channels_last(const DropoutParams& p, bool per_channel) {
     const int64_t n = task / pieces, begin = task % pieces * rows_per_task;
     const int64_t end = std::min(begin + rows_per_task, pixels);
     const KeepBitsSource source = source_of(p.key, n, p.threshold);
-    uint32_t c0[kChannels * kBlocks], c3[kChannels * kBlocks], mask[kChannels];
-    uint8_t bits[kChannels * kBlocks];
-    const auto block = [&](int at, int64_t index) {
-      const PhiloxCounter c = philox_counter(p.key.call, p.key.first_sample + uint64_t(n), uint64_t(index));
-      c0[at] = c.c0;
-      c3[at] = c.c3;
-    };
+    uint32_t mask[kChannels];
+    uint8_t bits[kChannels / 8];
     for (int64_t first = 0; first < channels; first += kChannels) {
       const int width = int(std::min<int64_t>(kChannels, channels - first));
       if (per_channel) {
-        const int blocks = (width + 7) / 8;
-        for (int b = 0; b < blocks; ++b) block(b, first / 8 + b);
-        k.keep_bits(bits, c0, c3, blocks, source);
+        k.keep_run(bits, first / 8, (width + 7) / 8, source);
         for (int c = 0; c < width; ++c) mask[c] = bits[c / 8] >> (c % 8) & 1 ? ~0u : 0u;
       }
       for (int64_t row = begin; row < end; row += kRows) {
         const int rows = int(std::min<int64_t>(kRows, end - row));
-        if (!per_channel) {
-          for (int c = 0; c < width; ++c)
-            for (int b = 0; b < kBlocks; ++b) block(c * kBlocks + b, ((first + c) * pixels + row) / 8 + b);
-          k.keep_bits(bits, c0, c3, width * kBlocks, source);
-          for (int c = 0; c < width; ++c) {
-            uint64_t word = 0;
-            for (int b = 0; b < kBlocks; ++b) word |= uint64_t(bits[c * kBlocks + b]) << (8 * b);
-            mask[c] = uint32_t(word >> (((first + c) * pixels + row) % 8));
-          }
-        }
+        if (!per_channel) k.keep_columns(mask, first * pixels + row, pixels, width, source);
         const int64_t at = (n * pixels + row) * channels + first;
         k.tile(static_cast<T*>(p.y) + at, static_cast<const T*>(p.x) + at, mask, rows, width, channels,
                values);
@@ -197,21 +174,13 @@ struct DropConnect {
   template <class F>
   void for_each_weight(int64_t n, int64_t o, F&& f) const {
     constexpr int kRun = 64;
-    uint32_t c0[kRun], c3[kRun];
     uint8_t bits[kRun];
     const KeepBitsSource source = source_of(p.key, n, p.threshold);
     int64_t position = o * p.in_features;
     const int64_t end = position + p.in_features;
     while (position < end) {
       const int64_t first = position / 8, until = std::min(end, (first + kRun) * 8);
-      const int blocks = int((until + 7) / 8 - first);
-      for (int b = 0; b < blocks; ++b) {
-        const PhiloxCounter c =
-            philox_counter(p.key.call, p.key.first_sample + uint64_t(n), uint64_t(first + b));
-        c0[b] = c.c0;
-        c3[b] = c.c3;
-      }
-      kernels().dropout.keep_bits(bits, c0, c3, blocks, source);
+      kernels().dropout.keep_run(bits, first, int((until + 7) / 8 - first), source);
       for (; position < until; ++position)
         f(position - o * p.in_features, bits[position / 8 - first] >> (position % 8) & 1);
     }

@@ -7,7 +7,7 @@ namespace fastcnn::cpu {
 
 /// The words of the counter and key that all blocks of one call share.
 struct KeepBitsSource {
-  uint32_t c1, c2, k0, k1, threshold;
+  uint32_t c1, c2, c3, k0, k1, threshold;  ///< c3 without the bits of the block index
 };
 
 /// y = bit ? x * scale + shift : dropped
@@ -16,8 +16,10 @@ struct DropoutValues {
 };
 
 struct DropoutKernels {
-  /// bits[b]: bit j is set when draw j of block b (counter words c0[b], c3[b]) is at or above the threshold.
-  void (*keep_bits)(uint8_t* bits, const uint32_t* c0, const uint32_t* c3, int count, const KeepBitsSource&);
+  /// bits[b]: bit j is set when draw j of block first_block + b is at or above the threshold.
+  void (*keep_run)(uint8_t* bits, int64_t first_block, int count, const KeepBitsSource&);
+  /// mask[c]: bit r is set when the draw of position + c * pixels + r is kept, for 32 rows r.
+  void (*keep_columns)(uint32_t* mask, int64_t position, int64_t pixels, int channels, const KeepBitsSource&);
   /// n consecutive elements; element i is kept by bit i % 8 of bits[i / 8].
   void (*run)(void* y, const void* x, const uint8_t* bits, int64_t n, const DropoutValues&);
   /// rows x channels elements with `step` elements from row to row; row r, channel c is kept by bit r of mask[c].
