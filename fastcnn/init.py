@@ -12,6 +12,7 @@ import numpy as np
 
 from fastcnn._loader import _core
 from fastcnn.autograd import Tensor
+from fastcnn.random import HostDraws, default_generator
 from fastcnn.tensor import from_numpy
 
 __all__ = [
@@ -20,11 +21,9 @@ __all__ = [
     "variance_scaling_", "xavier_normal_", "xavier_uniform_", "zeros_",
 ]  # fmt: skip
 
-_host = np.random.Generator(np.random.Philox(0))
 
-
-def _generator() -> np.random.Generator:
-    return _host
+def _generator() -> HostDraws:
+    return HostDraws(default_generator)
 
 
 def _is_meta(t: Tensor) -> bool:

@@ -123,6 +123,25 @@ def set_rng_state(state: Tensor) -> None:
     default_generator.set_state(state)
 
 
+class HostDraws:
+    """float64 NumPy arrays from a stream, for initial values; method names of numpy.random.Generator."""
+
+    def __init__(self, generator: Generator) -> None:
+        self._generator = generator
+
+    def random(self, shape: Any) -> Any:
+        """Uniform in [0, 1), 53 bits."""
+        return self._draw(_core.random_uniform, shape)
+
+    def standard_normal(self, shape: Any) -> Any:
+        """Standard normal."""
+        return self._draw(_core.random_normal, shape)
+
+    def _draw(self, fill: Any, shape: Any) -> Any:
+        shape = (int(shape),) if isinstance(shape, int) else tuple(int(s) for s in shape)
+        return _core.to_numpy(fill(shape, "float64", 0.0, 1.0, self._generator.key()))
+
+
 # ---- tensors of random numbers ----------------------------------------------------------------------------------
 # Drawn on the host in logical order (element i is position i of sample 0) and moved, so every device gets the same
 # bits. On a meta device nothing is drawn.

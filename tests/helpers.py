@@ -7,6 +7,7 @@ measured against what rounding can do to that very element, and reduced-precisio
 from __future__ import annotations
 
 import contextlib
+import gc
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any
@@ -176,6 +177,48 @@ def isa(name: str) -> Iterator[None]:
 def isas() -> list[str]:
     """Instruction sets that this machine can run, weakest first."""
     return list(_core.available_isas())
+
+
+# ---- memory ----
+
+
+def trace(step: Callable[[str], Any], device: str) -> list[tuple[Any, ...]]:
+    """What step(device) allocates, frees and holds, in order, counted from its beginning.
+
+    Equal lists for a device and its twin mean that an estimate on the twin is exact. Blocks that lived before are left
+    out; sizes are relative to what was allocated then.
+    """
+    from fastcnn import memory
+
+    gc.collect()
+    with memory.track(device) as t:
+        _core.memory_mark(device, "begin")
+        step(device)
+    first = next(i for i, e in enumerate(t.events) if e.op == "begin")
+    known, base = {e.id for e in t.events[:first]}, t.events[first].allocated_after
+    return [
+        (
+            e.kind,
+            e.category,
+            e.id - len(known),
+            e.requested,
+            e.rounded,
+            e.allocated_after - base,
+            e.op,
+            e.phase,
+        )
+        for e in t.events[first + 1 :]
+        if e.id not in known
+    ]
+
+
+def assert_same_trace(step: Callable[[str], Any]) -> None:
+    """step(device) makes its own inputs there; it must allocate alike on the CPU and on its twin."""
+    for device in ("cpu", "meta"):
+        step(device)  # caches of the Python side
+    real, twin = trace(step, "cpu"), trace(step, "meta")
+    assert len(real) >= 2, "the step allocates nothing"
+    assert real == twin
 
 
 # ---- convolution algorithms, read from the table, so that a new row is tested unasked ----

@@ -6,7 +6,7 @@ import hashlib
 
 import numpy as np
 import pytest
-from helpers import FLOATS, bits, gradcheck, isa, isas, tensor, threads
+from helpers import FLOATS, assert_same_trace, bits, gradcheck, isa, isas, tensor, threads
 
 import fastcnn
 from fastcnn import functional as F
@@ -372,3 +372,31 @@ def test_meta_runs_without_drawing():
         y = f(fastcnn.empty(2, 3, 4, 4, device="meta"), 0.5)
         assert y.shape == (2, 3, 4, 4) and y.device == "meta"
     assert fastcnn.random.default_generator.calls == calls
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        F.dropout,
+        F.dropout2d,
+        F.gaussian_dropout,
+        lambda x: F.alpha_dropout(x, 0.5, True),
+        lambda x: F.drop_path(x, 0.5, True),
+    ],
+)
+def test_trace_is_that_of_the_twin(f):
+    def step(device):
+        x = fastcnn.zeros(4, 8, 9, 9, device=device, requires_grad=True)
+        y = f(f(x))
+        y.backward(fastcnn.zeros(*y.shape, device=device))
+
+    assert_same_trace(step)
+
+
+def test_trace_of_drop_connect():
+    def step(device):
+        x = fastcnn.zeros(4, 300, device=device, requires_grad=True)
+        w = fastcnn.zeros(50, 300, device=device, requires_grad=True)
+        F.drop_connect(x, w, None, 0.5).backward(fastcnn.zeros(4, 50, device=device))
+
+    assert_same_trace(step)

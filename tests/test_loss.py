@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from helpers import FLOATS, UNIT, bits, gradcheck, rounded, tensor, threads
+from helpers import FLOATS, UNIT, assert_same_trace, bits, gradcheck, rounded, tensor, threads
 
 import fastcnn
 from fastcnn import functional as F
@@ -430,3 +430,22 @@ def test_meta():
     )
     loss.backward()
     assert loss.shape == () and loss.device == "meta"
+
+
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+def test_trace_is_that_of_the_twin(reduction):
+    def step(device):
+        x = fastcnn.zeros(40, 700, device=device, requires_grad=True)
+        losses = [
+            F.cross_entropy(x, fastcnn.zeros(40, dtype="int64", device=device), reduction=reduction),
+            F.cross_entropy(
+                x, fastcnn.zeros(40, 700, device=device), reduction=reduction, label_smoothing=0.1
+            ),
+            F.mse_loss(x, fastcnn.zeros(40, 700, device=device), reduction=reduction),
+            F.binary_cross_entropy_with_logits(x, fastcnn.zeros(40, 700, device=device), reduction=reduction),
+        ]
+        while losses:
+            loss = losses.pop()
+            loss.backward(fastcnn.zeros(*loss.shape, device=device))
+
+    assert_same_trace(step)

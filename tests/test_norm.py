@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from helpers import FLOATS, UNIT, bits, gradcheck, isa, isas, rounded, tensor, threads
+from helpers import FLOATS, UNIT, assert_same_trace, bits, gradcheck, isa, isas, rounded, tensor, threads
 
 import fastcnn
 from fastcnn import functional as F
@@ -471,3 +471,41 @@ def test_unbatched_instance_norm():
     x = normal((3, 4, 5), 1).astype(np.float32)
     layer = nn.InstanceNorm2d(3)
     np.testing.assert_array_equal(layer(fastcnn.tensor(x)).numpy(), layer(fastcnn.tensor(x[None])).numpy()[0])
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize(
+    "name", ["BatchNorm2d", "InstanceNorm2d", "GroupNorm", "LayerNorm", "RMSNorm", "LocalResponseNorm"]
+)
+def test_trace_is_that_of_the_twin(name, channels_last):
+    make = {
+        "BatchNorm2d": lambda d: nn.BatchNorm2d(70, device=d),
+        "InstanceNorm2d": lambda d: nn.InstanceNorm2d(70, affine=True, track_running_stats=True, device=d),
+        "GroupNorm": lambda d: nn.GroupNorm(7, 70, device=d),
+        "LayerNorm": lambda d: nn.LayerNorm(20, device=d),
+        "RMSNorm": lambda d: nn.RMSNorm(20, device=d),
+        "LocalResponseNorm": lambda d: nn.LocalResponseNorm(5),
+    }[name]
+
+    def step(device):
+        layer = make(device)
+        x = fastcnn.zeros(8, 70, 20, 20, device=device)
+        x = (x.contiguous("channels_last") if channels_last else x).detach().requires_grad_()
+        for mode in (True, False):
+            y = layer.train(mode)(x)
+            y.backward(fastcnn.zeros(*y.shape, device=device))
+
+    assert_same_trace(step)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_saved_bytes(training):
+    """The input and two numbers per channel (weight and input live anyway); nothing of the output's size."""
+    x = fastcnn.ones(4, 6, 5, 5, requires_grad=True)
+    w = fastcnn.ones(6, requires_grad=True)
+    y = F.batch_norm(x, fastcnn.zeros(6), fastcnn.ones(6), w, None, training)
+    assert [t.nbytes for t in y._node.saved_tensors] == [x.nbytes, w.nbytes, 2 * 6 * 4]
+    frozen = F.batch_norm(x, fastcnn.zeros(6), fastcnn.ones(6), w.detach(), None, False)
+    assert [None if t is None else t.nbytes for t in frozen._node.saved_tensors] == [None, 24, 48]
+    y = F.local_response_norm(x, 3)
+    assert [t.data_ptr() for t in y._node.saved_tensors] == [x.data_ptr()]

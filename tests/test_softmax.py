@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from helpers import FLOATS, UNIT, bits, gradcheck, rounded, tensor, threads
+from helpers import FLOATS, UNIT, assert_same_trace, bits, gradcheck, rounded, tensor, threads
 
 import fastcnn
 from fastcnn import functional as F
@@ -170,3 +170,19 @@ def test_crelu_and_maxout():
     assert nn.CReLU()(fastcnn.tensor(x)).shape == (2, 12, 3)
     with pytest.raises(ValueError, match="4 pieces do not divide axis 1"):
         F.maxout(fastcnn.tensor(x), 4)
+
+
+def test_trace_is_that_of_the_twin():
+    def step(device):
+        x = fastcnn.zeros(40, 70, device=device, requires_grad=True)
+        w = fastcnn.zeros(70, device=device, requires_grad=True)
+        for y in (
+            F.softmax(x, 1),
+            F.log_softmax(x, 0),
+            F.glu(x, 1),
+            F.prelu(x, w),
+            F.rrelu(x, training=True),
+        ):
+            y.backward(fastcnn.zeros(*y.shape, device=device))
+
+    assert_same_trace(step)
