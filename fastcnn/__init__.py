@@ -4,6 +4,7 @@ from fastcnn import functional as functional
 from fastcnn import init as init
 from fastcnn import memory as memory
 from fastcnn import nn as nn
+from fastcnn import optim as optim
 from fastcnn._loader import _core
 from fastcnn._version import __version__ as __version__
 from fastcnn.algorithms import conv_algorithms, prefer_algo

@@ -84,6 +84,7 @@ void bind_runtime(py::module_& m);
 void bind_info(py::module_& m);
 void bind_random(py::module_& m);
 void bind_norm(py::module_& m);
+void bind_optim(py::module_& m);
 void bind_loss(py::module_& m);
 void bind_memory(py::module_& m);
 }  // namespace fastcnn

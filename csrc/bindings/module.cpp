@@ -47,5 +47,6 @@ PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
   bind_runtime(m);
   bind_random(m);
   bind_norm(m);
+  bind_optim(m);
   bind_loss(m);
 }

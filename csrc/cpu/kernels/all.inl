@@ -30,6 +30,7 @@
 #include "cpu/kernels/gather.inl"
 #include "cpu/kernels/gemm.inl"
 #include "cpu/kernels/norm_table.inl"
+#include "cpu/kernels/optim_table.inl"
 #include "cpu/kernels/pack.inl"
 #include "cpu/kernels/pointwise_table.inl"
 #include "cpu/kernels/table.h"
@@ -49,6 +50,7 @@ const Kernels* table() {
       kNorm,
       kGather,
       kDepthwise,
+      kOptim,
   };
   // clang-format on
   return &kTable;

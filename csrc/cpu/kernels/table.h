@@ -8,6 +8,7 @@
 #include "cpu/kernels/gather.h"
 #include "cpu/kernels/gemm.h"
 #include "cpu/kernels/norm.h"
+#include "cpu/kernels/optim.h"
 #include "cpu/kernels/pack.h"
 #include "cpu/kernels/pointwise.h"
 
@@ -22,6 +23,7 @@ struct Kernels {
   NormKernels norm;
   GatherKernels gather;
   DepthwiseKernels depthwise;
+  OptimKernels optim;
 };
 
 }  // namespace fastcnn::cpu

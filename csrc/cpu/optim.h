@@ -1,0 +1,22 @@
+#pragma once
+
+#include "common/dtype.h"
+#include "common/optim.h"
+
+namespace fastcnn {
+
+struct OptimParams {
+  OptimRule rule;
+  DType dtype;             ///< of the parameters
+  const OptimItem* items;  ///< in host memory
+  int64_t item_count;
+  int64_t tasks;
+};
+
+}  // namespace fastcnn
+
+namespace fastcnn::cpu {
+
+void optim(const OptimParams& params);
+
+}  // namespace fastcnn::cpu
