@@ -13,10 +13,12 @@ import contextlib
 import heapq
 import itertools
 import threading
-from collections.abc import Iterator, Sequence
+import weakref
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from fastcnn._loader import _core
+from fastcnn.handles import HookTable, RemovableHandle
 
 Tensor = _core.Tensor
 _sequence = itertools.count(1)
@@ -57,6 +59,9 @@ def enable_grad() -> contextlib.AbstractContextManager[None]:
 
 class Context:
     """One recorded Function call: what its backward needs. Free attributes may be set on it."""
+
+    #: Gradient hooks by output number; an instance gets its own dict with its first hook.
+    tensor_hooks: dict[int, HookTable] | None = None
 
     __slots__ = (
         "__dict__",
@@ -183,6 +188,56 @@ class Function:
         return result
 
 
+# ---- hooks --------------------------------------------------------------------------------------------------
+
+#: Gradient hooks of leaves by id; a weak reference clears the entry when the tensor dies.
+_leaf_hooks: dict[int, tuple[Any, HookTable]] = {}
+
+
+def register_hook(tensor: Tensor, hook: Callable[[Tensor], Tensor | None]) -> RemovableHandle:
+    """Calls ``hook(gradient)`` whenever backward has the whole gradient of this tensor.
+
+    A tensor that the hook returns takes the gradient's place. Remove the hook with the handle's ``remove()``.
+    """
+    if not tensor.requires_grad:
+        raise ValueError("register_hook: the tensor does not require a gradient, so the hook would never run")
+    node = tensor._node
+    if node is not None:
+        if node.tensor_hooks is None:
+            node.tensor_hooks = {}
+        return node.tensor_hooks.setdefault(tensor._output_index, HookTable()).add(hook)
+    key = id(tensor)
+    if key not in _leaf_hooks:
+        _leaf_hooks[key] = weakref.ref(tensor, lambda _: _leaf_hooks.pop(key, None)), HookTable()
+    return _leaf_hooks[key][1].add(hook)
+
+
+def retain_grad(tensor: Tensor) -> None:
+    """Makes backward fill ``.grad`` of a computed tensor as well; leaves have it anyway."""
+    if tensor._node is None:
+        return
+    owner = weakref.ref(tensor)
+
+    def keep(gradient: Tensor) -> None:
+        t = owner()
+        if t is not None:
+            t.grad = gradient if t.grad is None else _core.binary(_ADD, t.grad, gradient)
+
+    register_hook(tensor, keep)
+
+
+def _hooked(table: HookTable, gradient: Tensor) -> Tensor:
+    for hook in list(table.values()):
+        new = hook(gradient)
+        if new is not None:
+            if new.shape != gradient.shape or new.dtype != gradient.dtype:
+                raise ValueError(
+                    f"hook: returned {new.dtype} {new.shape}, expected {gradient.dtype} {gradient.shape}"
+                )
+            gradient = new
+    return gradient
+
+
 # ---- engine -------------------------------------------------------------------------------------------------
 
 
@@ -232,10 +287,14 @@ def _run(
     pending: dict[int, list[Tensor | None]] = {}
     queue: list[tuple[int, Context]] = []
     found: dict[int, Tensor] = {}
+    waiting: dict[int, tuple[Tensor, Tensor]] = {}  # leaves with hooks: those want the sum
 
-    def deliver(edge: Any, gradient: Tensor) -> None:
+    def deliver(edge: Any, gradient: Tensor, hooks: bool = True) -> None:
         if isinstance(edge, Tensor):
-            if wanted is None:
+            if hooks and _leaf_hooks and id(edge) in _leaf_hooks:
+                known = waiting.get(id(edge))
+                waiting[id(edge)] = edge, gradient if known is None else _sum(known[1], gradient)
+            elif wanted is None:
                 _accumulate(edge, gradient)
             elif id(edge) in wanted:
                 slot = wanted[id(edge)]
@@ -255,6 +314,10 @@ def _run(
     while queue:
         _, node = heapq.heappop(queue)
         grads = pending.pop(node.sequence)
+        if node.tensor_hooks:
+            for i, table in node.tensor_hooks.items():
+                if grads[i] is not None:
+                    grads[i] = _hooked(table, grads[i])
         if wanted is not None:
             for i, g in enumerate(grads):
                 slot = wanted.get((node.sequence, i))
@@ -271,6 +334,9 @@ def _run(
             if edges[i] is not None and results[i] is not None:
                 deliver(edges[i], results[i])
             results[i] = None
+    for leaf, gradient in waiting.values():
+        if wanted is None or id(leaf) in wanted:
+            deliver(leaf, _hooked(_leaf_hooks[id(leaf)][1], gradient), hooks=False)
     return found
 
 

@@ -321,6 +321,7 @@ def _attach() -> None:
     own = dict(
         requires_grad_=requires_grad_, to=to, clone=clone, contiguous=contiguous, numpy=numpy, detach=detach,
         copy_=copy_, fill_=fill_, zero_=zero_, item=item, backward=autograd.backward,
+        register_hook=autograd.register_hook, retain_grad=autograd.retain_grad,
         add_=_inplace("add_", "add"), sub_=_inplace("sub_", "sub"), mul_=_inplace("mul_", "mul"),
         div_=_inplace("div_", "div"), __array__=_array, __repr__=_repr, __bool__=_truth, __len__=_length,
         __float__=lambda self: float(item(self)), __int__=lambda self: int(item(self)),

@@ -4,6 +4,7 @@ from fastcnn.functional.activation import *  # noqa: F403
 from fastcnn.functional.activation_extra import *  # noqa: F403
 from fastcnn.functional.arithmetic import *  # noqa: F403
 from fastcnn.functional.conv import *  # noqa: F403
+from fastcnn.functional.conv_transpose import *  # noqa: F403
 from fastcnn.functional.dropout import *  # noqa: F403
 from fastcnn.functional.loss import *  # noqa: F403
 from fastcnn.functional.norm import *  # noqa: F403

@@ -1,6 +1,8 @@
 """Layers with torch.nn's names, constructors and state_dict keys."""
 
 from fastcnn import init as init
+from fastcnn.nn import grad as grad
+from fastcnn.nn import utils as utils
 from fastcnn.nn.activation import *  # noqa: F403
 from fastcnn.nn.activation_extra import *  # noqa: F403
 from fastcnn.nn.container import *  # noqa: F403

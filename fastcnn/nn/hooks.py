@@ -1,54 +1,11 @@
-"""Hooks of modules: handles, and how gradients at a module's border are seen."""
+"""Hooks of modules: how gradients at a module's border are seen."""
 
 from __future__ import annotations
 
-import itertools
-import weakref
 from typing import Any
 
 from fastcnn._loader import _core
 from fastcnn.autograd import Context, Function, Tensor
-
-_numbers = itertools.count()
-
-
-class RemovableHandle:
-    """Returned by every ``register_*hook``; ``remove()`` takes the hook away, as does leaving a ``with`` block."""
-
-    def __init__(self, table: dict[int, Any]) -> None:
-        # The owner may die first; a table is a plain dict, so a small weakly referable box stands for it.
-        self._table = weakref.ref(table)
-        self.id = next(_numbers)
-
-    def remove(self) -> None:
-        """Takes the hook away; calling it twice is fine."""
-        table = self._table()
-        if table is not None:
-            table.pop(self.id, None)
-
-    def __enter__(self) -> RemovableHandle:
-        return self
-
-    def __exit__(self, *exc: Any) -> None:
-        self.remove()
-
-
-class HookTable(dict):
-    """Hooks of one kind in the order of registration: {id: (function, options)}."""
-
-    __slots__ = ("__weakref__",)
-
-    def add(self, entry: Any, prepend: bool = False) -> RemovableHandle:
-        """Appends (or prepends) one hook."""
-        handle = RemovableHandle(self)
-        if prepend:
-            rest = dict(self)
-            self.clear()
-            self[handle.id] = entry
-            self.update(rest)
-        else:
-            self[handle.id] = entry
-        return handle
 
 
 class _Border:

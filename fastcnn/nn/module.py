@@ -13,7 +13,8 @@ from typing import Any, TypeVar
 from fastcnn._loader import _core
 from fastcnn.autograd import Tensor, is_grad_enabled
 from fastcnn.errors import DeviceError, OutOfMemoryError
-from fastcnn.nn.hooks import HookTable, RemovableHandle, enter_border, leave_border
+from fastcnn.handles import HookTable, RemovableHandle
+from fastcnn.nn.hooks import enter_border, leave_border
 from fastcnn.nn.parameter import Parameter
 from fastcnn.nn.state import IncompatibleKeys, entries, load
 from fastcnn.tensor import dtype_name
@@ -23,6 +24,7 @@ __all__ = ["Module", "Parameter"]
 Self = TypeVar("Self", bound="Module")
 _FLOATS = ("float32", "float64", "float16", "bfloat16")
 _LOCATED = (ValueError, TypeError, IndexError, RuntimeError, OutOfMemoryError, DeviceError)
+_hold, _drop = _core.hold, _core.drop
 _TABLES = ("_parameters", "_buffers", "_modules")
 
 
@@ -32,12 +34,12 @@ class _Buffers(dict):
     def __setitem__(self, name: str, value: Tensor | None) -> None:
         self.pop(name, None)
         if value is not None:
-            _core.hold(value, "buffer")
+            _hold(value, "buffer")
         super().__setitem__(name, value)
 
     def __delitem__(self, name: str) -> None:
         if self[name] is not None:
-            _core.drop(self[name], "buffer")
+            _drop(self[name], "buffer")
         super().__delitem__(name)
 
     def pop(self, name: str, *default: Any) -> Any:

@@ -14,6 +14,7 @@ from fastcnn.nn.state import as_tensor
 __all__ = ["Optimizer"]
 
 _OPTIMIZER = _core.CATEGORY["optimizer"]
+_UNSAVED = ("params", "constraint")
 _FLAGS = ("nesterov", "maximize", "amsgrad", "centered")
 
 
@@ -25,7 +26,8 @@ class Optimizer:
         defaults: settings of groups that do not give their own.
 
     ``param_groups`` is a list of dicts as in PyTorch; every setting may be changed between steps. ``lr`` reads the
-    first group's rate and sets everyone's. Parameters without a gradient are left out of a step, as in PyTorch.
+    first group's rate and sets everyone's. A group's "constraint" (:mod:`fastcnn.constraints`) is called on its updated
+    parameters at the end of each step. Parameters without a gradient are left out of a step, as in PyTorch.
 
     All state is allocated here, in the order of the parameters: zeros in the parameter's memory order, float64 for
     float64 parameters and float32 for all others. ``step`` allocates nothing. 16-bit parameters are updated in float32
@@ -63,7 +65,7 @@ class Optimizer:
         group = {**self.defaults, **param_group}
         params = group["params"]
         group["params"] = params = [params] if isinstance(params, Tensor) else list(params)
-        if unknown := set(group) - set(self.defaults) - {"params", "initial_lr", "name"}:
+        if unknown := set(group) - set(self.defaults) - {"params", "initial_lr", "name", "constraint"}:
             raise ValueError(
                 f"{name}: unknown settings {sorted(unknown)}, expected some of {sorted(self.defaults)}"
             )
@@ -163,6 +165,8 @@ class Optimizer:
             self._allocate(index)
         states = [[self.state[p][name] for p in params] for name in names]
         _core.optim_step(settings, params, states, self._scalars[index])
+        if group.get("constraint") is not None:
+            group["constraint"](p for p in params if p.grad is not None)
 
     # ---- saving ---------------------------------------------------------------------------------------------
 
@@ -177,7 +181,7 @@ class Optimizer:
         for group, scalars in zip(self.param_groups, self._scalars):
             numbers = list(range(number, number + len(group["params"])))
             number += len(numbers)
-            groups.append({**{k: v for k, v in group.items() if k != "params"}, "params": numbers})
+            groups.append({**{k: v for k, v in group.items() if k not in _UNSAVED}, "params": numbers})
             for i, p, (steps, product) in zip(numbers, group["params"], scalars):
                 state[i] = {"step": int(steps)}
                 if self._kind == "nadam":
