@@ -68,8 +68,10 @@ def test_gradients_of_first_and_second_order(
     gradcheck(f, x, w, b)
 
     def gradient(x: Any, w: Any) -> Any:
-        y = FUNCTIONS[axes](x, w, **arguments)
-        return fastcnn.grad(y * y, [x, w], fastcnn.ones(*y.shape, dtype="float64"), create_graph=True)
+        with fastcnn.enable_grad():  # gradcheck perturbs under no_grad, with tensors that need no gradient
+            x, w = (t if t.requires_grad else t.requires_grad_() for t in (x, w))
+            y = FUNCTIONS[axes](x, w, **arguments)
+            return fastcnn.grad(y * y, [x, w], fastcnn.ones(*y.shape, dtype="float64"), create_graph=True)
 
     gradcheck(gradient, x, w, samples=20)
 
