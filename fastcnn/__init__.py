@@ -1,10 +1,12 @@
 """fastcnn: hand-written kernels for convolutional networks on CPU and CUDA, without a framework behind them."""
 
+from fastcnn import constraints as constraints
 from fastcnn import functional as functional
 from fastcnn import init as init
 from fastcnn import memory as memory
 from fastcnn import nn as nn
 from fastcnn import optim as optim
+from fastcnn import regularizers as regularizers
 from fastcnn._loader import _core
 from fastcnn._version import __version__ as __version__
 from fastcnn.algorithms import conv_algorithms, prefer_algo
