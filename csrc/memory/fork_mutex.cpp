@@ -5,7 +5,7 @@
 
 #if defined(__unix__) || defined(__APPLE__)
 #include <pthread.h>
-#define FASTCNN_HAS_FORK 1
+#define FC_HAS_FORK 1
 #endif
 
 namespace fastcnn {
@@ -17,7 +17,7 @@ struct Registry {
 };
 Registry& registry();
 
-#ifdef FASTCNN_HAS_FORK
+#ifdef FC_HAS_FORK
 void before_fork() {
   registry().mutex.lock();
   for (ForkMutex* m : registry().all) m->lock();
@@ -31,7 +31,7 @@ void after_fork() {
 Registry& registry() {
   static Registry* r = [] {  // never destroyed: allocators live as long as the process
     auto* made = new Registry;
-#ifdef FASTCNN_HAS_FORK
+#ifdef FC_HAS_FORK
     pthread_atfork(before_fork, after_fork, after_fork);
 #endif
     return made;

@@ -7,13 +7,13 @@
 #include <cstring>
 
 #if defined(__SANITIZE_ADDRESS__)
-#define FASTCNN_ASAN 1
+#define FC_ASAN 1
 #elif defined(__has_feature)
 #if __has_feature(address_sanitizer)
-#define FASTCNN_ASAN 1
+#define FC_ASAN 1
 #endif
 #endif
-#ifdef FASTCNN_ASAN
+#ifdef FC_ASAN
 #include <sanitizer/asan_interface.h>
 #endif
 
@@ -24,12 +24,12 @@ constexpr unsigned char kFill = 0xFF;
 constexpr unsigned char kCanary = 0xA5;
 
 inline void poison([[maybe_unused]] const void* data, [[maybe_unused]] size_t bytes) {
-#ifdef FASTCNN_ASAN
+#ifdef FC_ASAN
   ASAN_POISON_MEMORY_REGION(data, bytes);
 #endif
 }
 inline void unpoison([[maybe_unused]] const void* data, [[maybe_unused]] size_t bytes) {
-#ifdef FASTCNN_ASAN
+#ifdef FC_ASAN
   ASAN_UNPOISON_MEMORY_REGION(data, bytes);
 #endif
 }
