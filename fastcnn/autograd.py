@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import heapq
-import itertools
-import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -21,30 +19,20 @@ from fastcnn._loader import _core
 from fastcnn.handles import HookTable, RemovableHandle
 
 Tensor = _core.Tensor
-_sequence = itertools.count(1)
 
 
-class _State(threading.local):
-    grad_enabled = True
-
-
-_state = _State()
-
-
-def is_grad_enabled() -> bool:
-    """True unless inside :func:`no_grad`. The setting is per thread."""
-    return _state.grad_enabled
+is_grad_enabled = _core.grad_enabled  # True unless inside no_grad(); the setting is per thread
 
 
 @contextlib.contextmanager
 def set_grad_enabled(enabled: bool) -> Iterator[None]:
     """Records (or does not record) gradients inside the ``with`` block; also usable as a decorator."""
-    previous = _state.grad_enabled
-    _state.grad_enabled = bool(enabled)
+    previous = is_grad_enabled()
+    _core.set_grad_enabled(bool(enabled))
     try:
         yield
     finally:
-        _state.grad_enabled = previous
+        _core.set_grad_enabled(previous)
 
 
 def no_grad() -> contextlib.AbstractContextManager[None]:
@@ -62,22 +50,11 @@ class Context:
 
     #: Gradient hooks by output number; an instance gets its own dict with its first hook.
     tensor_hooks: dict[int, HookTable] | None = None
+    #: What forward wants kept; empty again once the call is recorded.
+    to_save: tuple[Tensor | None, ...] = ()
 
-    __slots__ = (
-        "__dict__",
-        "_saved",
-        "edges",
-        "function",
-        "needs_input_grad",
-        "outputs",
-        "sequence",
-        "to_save",
-    )
-
-    def __init__(self) -> None:
-        self.to_save: tuple[Tensor | None, ...] = ()
-        self._saved: list[tuple[Any, int]] | None = None
-        self.edges: tuple[Any, ...] = ()
+    # Set by _core.apply when it records the call.
+    __slots__ = ("__dict__", "_saved", "edges", "function", "needs_input_grad", "outputs", "sequence")
 
     def save_for_backward(self, *tensors: Tensor | None) -> None:
         """Keeps tensors for ``backward``; in-place changes to them before then are an error there."""
@@ -91,12 +68,11 @@ class Context:
                 f"backward of {self.function.__name__}: the graph was freed by an earlier backward, expected one pass; "
                 "call the first with retain_graph=True"
             )
-        out: list[Tensor | None] = []
-        for saved, position in self._saved:
-            tensor = None if saved is None else saved.unpack(self.function.__name__)
-            if tensor is not None and _state.grad_enabled and position:
-                tensor = self._reattach(tensor, position)
-            out.append(tensor)
+        out: list[Tensor | None] = self._saved.unpack(self.function.__name__)
+        if is_grad_enabled():
+            for i, position in enumerate(self._saved.positions):
+                if position and out[i] is not None:
+                    out[i] = self._reattach(out[i], position)
         return out
 
     def _reattach(self, tensor: Tensor, position: int) -> Tensor:
@@ -112,45 +88,13 @@ class Context:
         tensor._node, tensor._output_index, tensor.requires_grad = edge[0], edge[1], True
         return tensor
 
-    def _seal(self, function: type[Function], inputs: tuple[Any, ...], outputs: tuple[Tensor, ...]) -> None:
-        """Turns the forward call into a node: edges to the inputs, saved tensors, outputs that point here."""
-        self.function = function
-        self.sequence = next(_sequence)
-        self.outputs = len(outputs)
-        self.edges = tuple(
-            None
-            if not (isinstance(a, Tensor) and a.requires_grad)
-            else (a if (node := a._node) is None else (node, a._output_index))
-            for a in inputs
-        )
-        saved = []
-        for t in self.to_save:
-            position = 0
-            for i, a in enumerate(inputs):
-                if a is t:
-                    position = i + 1
-            for i, o in enumerate(outputs):
-                if o is t:
-                    position = -i - 1
-            saved.append((None if t is None else _core.SavedTensor(t), position))
-        self._saved = saved
-        self.to_save = ()
-        for i, o in enumerate(outputs):
-            if not _is_float(o):
-                continue
-            o.requires_grad = True
-            o._node = self
-            if i:
-                o._output_index = i
-
     def _release(self) -> None:
         self._saved = None
         self.edges = ()
         self.__dict__.clear()
 
 
-def _is_float(t: Tensor) -> bool:
-    return t.dtype in ("float32", "float64", "float16", "bfloat16")
+_core._set_context_type(Context)
 
 
 class Function:
@@ -171,21 +115,8 @@ class Function:
     def backward(ctx: Context, *grads: Tensor) -> Any:
         raise TypeError("Function: a subclass must define backward(ctx, *grads)")
 
-    @classmethod
-    def apply(cls, *args: Any) -> Any:
-        """Runs ``forward`` and records the call if gradients are on and some tensor argument requires one."""
-        ctx = Context()
-        ctx.needs_input_grad = needs = tuple([isinstance(a, Tensor) and a.requires_grad for a in args])
-        if not _state.grad_enabled or True not in needs:
-            ctx.needs_input_grad = (False,) * len(args)
-            return cls.forward(ctx, *args)
-        _state.grad_enabled = False
-        try:
-            result = cls.forward(ctx, *args)
-        finally:
-            _state.grad_enabled = True
-        ctx._seal(cls, args, result if isinstance(result, tuple) else (result,))
-        return result
+    #: ``apply(*args)`` runs ``forward`` and records the call if gradients are on and some argument requires one.
+    apply = classmethod(_core.apply)
 
 
 # ---- hooks --------------------------------------------------------------------------------------------------
@@ -341,7 +272,7 @@ def _run(
 
 
 def _sum(a: Tensor, b: Tensor) -> Tensor:
-    if _state.grad_enabled and (a.requires_grad or b.requires_grad):
+    if is_grad_enabled() and (a.requires_grad or b.requires_grad):
         from fastcnn.functional.arithmetic import add
 
         return add(a, b)

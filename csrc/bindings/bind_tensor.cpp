@@ -14,10 +14,7 @@ DType parse_dtype(const std::string& name) {
                   "', expected float32, float64, float16, bfloat16, uint8, int32, int64 or bool");
 }
 
-namespace {
-
-// A Python object behind an opaque pointer; it may be dropped by any thread.
-std::shared_ptr<void> keep(py::object object) {
+std::shared_ptr<void> keep_object(py::object object) {
   if (object.is_none()) return nullptr;
   return std::shared_ptr<void>(object.release().ptr(), [](void* p) {
     if (!Py_IsInitialized()) return;  // the interpreter is gone, and so is the object
@@ -25,6 +22,8 @@ std::shared_ptr<void> keep(py::object object) {
     Py_DECREF(static_cast<PyObject*>(p));
   });
 }
+
+namespace {
 
 py::object node_of(const Tensor& t) {
   return t.node ? py::reinterpret_borrow<py::object>(static_cast<PyObject*>(t.node.get())) : py::none();
@@ -64,7 +63,7 @@ Tensor borrow(uintptr_t address, const Dims& shape, const Dims& strides, DType d
               bool readonly, py::object owner) {
   Tensor t;
   auto storage = std::make_shared<BorrowedStorage>();
-  storage->owner = keep(std::move(owner));
+  storage->owner = keep_object(std::move(owner));
   storage->data = reinterpret_cast<void*>(address);
   storage->device = device;
   storage->readonly = readonly;
@@ -76,23 +75,6 @@ Tensor borrow(uintptr_t address, const Dims& shape, const Dims& strides, DType d
   t.dtype = dtype;
   return t;
 }
-
-// A tensor kept for the backward pass: counted as `saved`, and checked against in-place changes when used.
-struct SavedTensor {
-  Tensor tensor;
-  uint32_t version;
-  explicit SavedTensor(const Tensor& t) : tensor(t.detach()), version(t.storage->version) {
-    hold(tensor, Category::saved);
-  }
-  SavedTensor(const SavedTensor&) = delete;
-  ~SavedTensor() { drop(tensor, Category::saved); }
-  Tensor unpack(const std::string& function) const {
-    FC_CHECK(tensor.storage->version == version, "backward of ", function, ": a saved tensor of shape ",
-             to_string(tensor.shape), " was changed in place, got version ", tensor.storage->version.load(),
-             ", expected ", version, "; change a .clone() instead");
-    return tensor;
-  }
-};
 
 double item(const Tensor& t) {
   FC_CHECK(t.numel() == 1, "item: got a tensor of shape ", to_string(t.shape), ", expected one element");
@@ -113,7 +95,8 @@ void bind_tensor(py::module_& m) {
       .def_property_readonly("nbytes", [](const Tensor& t) { return t.numel() * int64_t(size_of(t.dtype)); })
       .def_readwrite("requires_grad", &Tensor::requires_grad)
       .def_readwrite("_grad", &Tensor::grad)
-      .def_property("_node", &node_of, [](Tensor& t, py::object node) { t.node = keep(std::move(node)); })
+      .def_property("_node", &node_of,
+                    [](Tensor& t, py::object node) { t.node = keep_object(std::move(node)); })
       .def_readwrite("_output_index", &Tensor::output_index)
       .def_property_readonly("_version", [](const Tensor& t) { return t.storage->version.load(); })
       .def_property_readonly("_readonly", [](const Tensor& t) { return t.storage->readonly; })
@@ -146,9 +129,6 @@ void bind_tensor(py::module_& m) {
   m.def("borrow", &borrow);
   m.def("hold", [](const Tensor& t, const std::string& c) { hold(t, parse_category(c)); });
   m.def("drop", [](const Tensor& t, const std::string& c) { drop(t, parse_category(c)); });
-  py::class_<SavedTensor>(m, "SavedTensor")
-      .def(py::init<const Tensor&>())
-      .def("unpack", &SavedTensor::unpack);
 }
 
 }  // namespace fastcnn

@@ -74,8 +74,12 @@ namespace fastcnn {
 namespace py = pybind11;
 using release_gil = py::call_guard<py::gil_scoped_release>;
 
+/// A Python object behind an opaque pointer; any thread may drop it. nullptr for None.
+std::shared_ptr<void> keep_object(py::object object);
+
 // One per family; module.cpp calls them all.
 void bind_tensor(py::module_& m);
+void bind_tape(py::module_& m);
 void bind_elementwise(py::module_& m);
 void bind_conv(py::module_& m);
 void bind_reduce(py::module_& m);

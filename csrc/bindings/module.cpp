@@ -40,6 +40,7 @@ PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
   bind_info(m);
   bind_memory(m);
   bind_tensor(m);
+  bind_tape(m);
   bind_elementwise(m);
   bind_conv(m);
   bind_reduce(m);
