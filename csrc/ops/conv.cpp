@@ -42,11 +42,19 @@ void check_channelwise(const char* op, const char* what, const Tensor& t, int64_
            count, " ", of);
 }
 
+// "conv2d.forward". Built once per thread and combination, of which there are about a dozen: a call on a tiny
+// tensor takes no longer than building the text would.
 const char* scope_name(const char* op, Pass pass) {
-  // Interned by the allocator's trace; a few dozen combinations exist.
-  static thread_local std::string text;
-  text = str(op, ".", name_of(pass));
-  return text.c_str();
+  struct Known {
+    std::string op;
+    Pass pass;
+    const char* text;
+  };
+  static thread_local std::vector<Known> known;
+  for (const Known& k : known)
+    if (k.pass == pass && k.op == op) return k.text;
+  known.push_back({op, pass, intern(str(op, ".", name_of(pass)))});
+  return known.back().text;
 }
 
 }  // namespace

@@ -169,19 +169,40 @@ class ConvWeight(Function):
         return dx, ddy, None, None, None, None
 
 
+_OPS = ("conv1d", "conv2d", "conv3d")
+_geometries: dict[Any, Any] = {}  # of calls with numeric padding, which do not depend on the shapes
+
+
 def _conv(
     axes: int, x: Tensor, w: Tensor, bias: Tensor | None, stride: Any, padding: Any, dilation: Any, groups: int,
     padding_mode: str, algo: Algo, limit: Limit,
 ) -> Tensor:  # fmt: skip
-    op = ("conv1d", "conv2d", "conv3d")[axes - 1]
-    unbatched = x.ndim == axes + 1
-    if unbatched:
+    op = _OPS[axes - 1]
+    if x.ndim == axes + 1:  # one image without the batch axis
         from fastcnn.functional.shape import reshape, unsqueeze
 
-        x = unsqueeze(x, 0)
-    shape = geometry(op, axes, x.shape, w.shape, stride, padding, dilation, groups, padding_mode)
-    y = Conv.apply(x, w, bias, op, shape, requests(algo, limit))
-    return reshape(y, y.shape[1:]) if unbatched else y
+        y = _conv(
+            axes, unsqueeze(x, 0), w, bias, stride, padding, dilation, groups, padding_mode, algo, limit
+        )
+        return reshape(y, y.shape[1:])
+    kinds = (
+        stride.__class__,
+        padding.__class__,
+        dilation.__class__,
+    )  # 1 == 1.0, but only one of them is a stride
+    key = axes, stride, padding, dilation, groups, padding_mode, kinds
+    try:
+        shape = _geometries.get(key)
+    except TypeError:  # lists
+        shape = key = None
+    if shape is None:
+        shape = geometry(op, axes, x.shape, w.shape, stride, padding, dilation, groups, padding_mode)
+        if key is not None and not isinstance(padding, str) and len(_geometries) < 1000:
+            _geometries[key] = shape
+    rows = requests(algo, limit)
+    if _core.records(x, w, bias):
+        return Conv.apply(x, w, bias, op, shape, rows)
+    return _core.conv_forward(op, x, w, bias, shape, rows[0])
 
 
 def conv1d(
