@@ -29,6 +29,8 @@ IMPORTS = {
     "Iterator": "from collections.abc import Iterator",
     "Mapping": "from collections.abc import Mapping",
     "Sequence": "from collections.abc import Sequence",
+    "Dim": "from fastcnn.functional.reduction import Dim",
+    "RemovableHandle": "from fastcnn.handles import RemovableHandle",
 }
 
 
