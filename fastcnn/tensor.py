@@ -281,6 +281,10 @@ def _truth(self: Tensor) -> bool:
     return bool(_core.item(self))
 
 
+def _matmul_operator(self: Tensor, other: Any) -> Tensor:
+    return F.matmul(self, other) if isinstance(other, Tensor) else NotImplemented
+
+
 def item(self: Tensor) -> float | int | bool:
     """The one element as a Python number."""
     value = _core.item(self)
@@ -339,7 +343,7 @@ def _attach() -> None:
         __rtruediv__=lambda a, b: F.div(b, a), __pow__=F.pow, __rpow__=lambda a, b: F.pow(b, a), __neg__=F.neg,
         __abs__=F.abs, __eq__=F.eq, __ne__=F.ne, __lt__=F.lt, __le__=F.le, __gt__=F.gt, __ge__=F.ge,
         __invert__=F.logical_not, __and__=F.logical_and, __or__=F.logical_or, __xor__=F.logical_xor,
-        __getitem__=F.getitem,
+        __getitem__=F.getitem, __matmul__=_matmul_operator,
     )  # fmt: skip
     for name, value in own.items():
         setattr(Tensor, name, value)
@@ -351,6 +355,7 @@ def _attach() -> None:
     )
     functions += "sigmoid tanh "
     functions += "sum mean prod max min amax amin argmax argmin any all var std norm logsumexp count_nonzero "
+    functions += "matmul mm bmm mv dot outer "
     for name in functions.split():
         setattr(Tensor, name, getattr(F, name))
 

@@ -24,13 +24,13 @@ STUB = ROOT / "fastcnn" / "_core.pyi"
 IMPORTS = {
     "np": "import numpy as np",
     "Any": "from typing import Any",
+    "Dim": "from fastcnn.functional.reduction import Dim",
+    "RemovableHandle": "from fastcnn.handles import RemovableHandle",
     "Callable": "from collections.abc import Callable",
     "Iterable": "from collections.abc import Iterable",
     "Iterator": "from collections.abc import Iterator",
     "Mapping": "from collections.abc import Mapping",
     "Sequence": "from collections.abc import Sequence",
-    "Dim": "from fastcnn.functional.reduction import Dim",
-    "RemovableHandle": "from fastcnn.handles import RemovableHandle",
 }
 
 

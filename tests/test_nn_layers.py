@@ -14,9 +14,6 @@ from fastcnn._loader import _core
 from fastcnn.constraints import MaxNorm, MaxValue
 from fastcnn.regularizers import L1, L2
 
-#: Layers whose function may not be there yet; empty once every one is.
-MISSING = {n for n, f in {"Linear": "linear", "Bilinear": "matmul"}.items() if not hasattr(F, f)}
-
 
 def draw(*shape: int, scale: float = 2.0) -> np.ndarray:
     return scale * np.random.default_rng(sum(shape)).standard_normal(shape)
@@ -36,8 +33,6 @@ LAYERS: list[tuple[str, tuple[Any, ...]]] = [
 @pytest.mark.parametrize(("name", "arguments"), LAYERS, ids=[f"{n}{a}" for n, a in LAYERS])
 def test_layers_equal_torch(name: str, arguments: tuple[Any, ...]) -> None:
     torch = pytest.importorskip("torch")
-    if name in MISSING:
-        pytest.skip(f"{name}: its function has not landed")
     ours = getattr(nn, name)(*arguments)
     theirs = getattr(torch.nn, name)(*arguments).double()
     ours.load_state_dict(theirs.state_dict(), strict=True)
@@ -58,7 +53,6 @@ def test_layers_equal_torch(name: str, arguments: tuple[Any, ...]) -> None:
         np.testing.assert_allclose(np.asarray(p.grad), q.grad.numpy(), rtol=1e-8, atol=1e-8)
 
 
-@pytest.mark.skipif("Bilinear" in MISSING, reason="matmul has not landed")
 def test_bilinear_equals_torch() -> None:
     torch = pytest.importorskip("torch")
     ours, theirs = nn.Bilinear(3, 4, 5), torch.nn.Bilinear(3, 4, 5)

@@ -91,4 +91,5 @@ void bind_norm(py::module_& m);
 void bind_optim(py::module_& m);
 void bind_loss(py::module_& m);
 void bind_memory(py::module_& m);
+void bind_linear(py::module_& m);
 }  // namespace fastcnn

@@ -15,10 +15,16 @@ namespace {
 constexpr int64_t kBlockRows = 96;  // a multiple of every tile's rows: 6, 8, 12
 constexpr int64_t kBlockDepth = 256;
 constexpr int64_t kMaxPanelWidth = 64;  // of every ISA; the size of the workspace must not depend on the ISA
+constexpr int64_t kMinPanelWidth = 16;  // of a lone panel; a multiple of every ISA's lanes
 constexpr int64_t kMinTasks = 32;       // enough for any number of threads worth having at these sizes
 
 int64_t div_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
-int64_t packed_b_floats(int64_t n, int64_t k) { return div_up(n, kMaxPanelWidth) * kMaxPanelWidth * k; }
+// A lone narrow panel has narrow rows, so that a product with a vector does not pack 64 columns.
+int64_t packed_columns(int64_t n) {
+  const int64_t unit = n < kMaxPanelWidth ? kMinPanelWidth : kMaxPanelWidth;
+  return div_up(n, unit) * unit;
+}
+int64_t packed_b_floats(int64_t n, int64_t k) { return packed_columns(n) * k; }
 
 }  // namespace
 
@@ -30,7 +36,7 @@ size_t sgemm_workspace_bytes(int64_t m, int64_t n, int64_t k, int threads) {
 void sgemm(const Sgemm& s, void* workspace, int threads) {
   if (s.m <= 0 || s.n <= 0) return;
   const Kernels& isa = kernels();
-  const int64_t nr = isa.gemm.nr, panels = div_up(s.n, nr);
+  const int64_t nr = std::min<int64_t>(isa.gemm.nr, packed_columns(s.n)), panels = div_up(s.n, nr);
   float* packed_b = static_cast<float*>(workspace);
   float* a_blocks = packed_b + packed_b_floats(s.n, s.k);
 

@@ -90,21 +90,7 @@ class Bilinear(Module):
             init.uniform_(self.bias, -bound, bound)
 
     def forward(self, input1: Tensor, input2: Tensor) -> Tensor:
-        if input1.shape[:-1] != input2.shape[:-1]:
-            raise ValueError(
-                f"bilinear: got inputs {input1.shape} and {input2.shape}, expected equal leading axes"
-            )
-        lead = input1.shape[:-1]
-        rows = math.prod(lead)
-        # (rows, in1) x (in1, out * in2), then a product with x2 summed over in2.
-        w = F.reshape(
-            F.permute(self.weight, (1, 0, 2)), (self.in1_features, self.out_features * self.in2_features)
-        )
-        left = F.matmul(F.reshape(input1, (rows, self.in1_features)), w)
-        left = F.reshape(left, (rows, self.out_features, self.in2_features))
-        y = F.sum(left * F.reshape(input2, (rows, 1, self.in2_features)), dim=-1)
-        y = F.reshape(y, (*lead, self.out_features))
-        return y if self.bias is None else y + self.bias
+        return F.bilinear(input1, input2, self.weight, self.bias)
 
     def extra_repr(self) -> str:
         return (
