@@ -12,6 +12,8 @@ from fastcnn._version import __version__ as __version__
 from fastcnn.algorithms import conv_algorithms, prefer_algo
 from fastcnn.autograd import Function, enable_grad, grad, is_grad_enabled, no_grad, set_grad_enabled
 from fastcnn.errors import DeviceError, OutOfMemoryError
+from fastcnn.functional.arrange import flip, fliplr, flipud, movedim, roll, swapaxes, tile
+from fastcnn.functional.join import cat, chunk, concat, narrow, split, stack, unbind
 from fastcnn.functional.matmul import bmm, dot, matmul, mm, mv, outer
 from fastcnn.random import (
     Generator,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -281,6 +281,12 @@ def _truth(self: Tensor) -> bool:
     return bool(_core.item(self))
 
 
+def _iterate(self: Tensor) -> Iterator[Tensor]:
+    if self.ndim == 0:
+        raise TypeError("iter: a 0-dimensional tensor has no axis to walk along; use .item()")
+    return iter(F.unbind(self))
+
+
 def _matmul_operator(self: Tensor, other: Any) -> Tensor:
     return F.matmul(self, other) if isinstance(other, Tensor) else NotImplemented
 
@@ -344,6 +350,7 @@ def _attach() -> None:
         __abs__=F.abs, __eq__=F.eq, __ne__=F.ne, __lt__=F.lt, __le__=F.le, __gt__=F.gt, __ge__=F.ge,
         __invert__=F.logical_not, __and__=F.logical_and, __or__=F.logical_or, __xor__=F.logical_xor,
         __getitem__=F.getitem, __matmul__=_matmul_operator,
+        __iter__=_iterate,
     )  # fmt: skip
     for name, value in own.items():
         setattr(Tensor, name, value)
@@ -356,6 +363,7 @@ def _attach() -> None:
     functions += "sigmoid tanh "
     functions += "sum mean prod max min amax amin argmax argmin any all var std norm logsumexp count_nonzero "
     functions += "matmul mm bmm mv dot outer "
+    functions += "split chunk unbind narrow repeat tile flip fliplr flipud roll movedim swapaxes "
     for name in functions.split():
         setattr(Tensor, name, getattr(F, name))
 

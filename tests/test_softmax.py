@@ -156,9 +156,6 @@ def test_rrelu():
 
 
 def test_crelu_and_maxout():
-    pytest.importorskip("fastcnn.functional").cat if hasattr(F, "cat") else pytest.skip(
-        "cat is not there yet"
-    )
     x = normal((2, 6, 3), 1)
     y = F.crelu(fastcnn.tensor(x)).numpy()
     np.testing.assert_array_equal(y, np.maximum(np.concatenate([x, -x], 1), 0))

@@ -92,4 +92,5 @@ void bind_optim(py::module_& m);
 void bind_loss(py::module_& m);
 void bind_memory(py::module_& m);
 void bind_linear(py::module_& m);
+void bind_join(py::module_& m);
 }  // namespace fastcnn

@@ -51,4 +51,5 @@ PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
   bind_optim(m);
   bind_loss(m);
   bind_linear(m);
+  bind_join(m);
 }

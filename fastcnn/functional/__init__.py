@@ -3,9 +3,11 @@
 from fastcnn.functional.activation import *  # noqa: F403
 from fastcnn.functional.activation_extra import *  # noqa: F403
 from fastcnn.functional.arithmetic import *  # noqa: F403
+from fastcnn.functional.arrange import *  # noqa: F403
 from fastcnn.functional.conv import *  # noqa: F403
 from fastcnn.functional.conv_transpose import *  # noqa: F403
 from fastcnn.functional.dropout import *  # noqa: F403
+from fastcnn.functional.join import *  # noqa: F403
 from fastcnn.functional.linear import *  # noqa: F403
 from fastcnn.functional.loss import *  # noqa: F403
 from fastcnn.functional.matmul import *  # noqa: F403
