@@ -17,8 +17,16 @@ PadMode parse_pad_mode(const std::string& name) {
   fail<ValueError>("padding_mode: got '", name, "', expected zeros, reflect, replicate or circular");
 }
 
+namespace {
+
+constexpr int64_t kHuge = int64_t{1} << 40;          // extents below it keep sums far from overflow
+constexpr int64_t kMostElements = int64_t{1} << 48;  // and fewer elements than this, bytes of workspaces
+
+}  // namespace
+
 int64_t conv_output_extent(int64_t in, int64_t filter, int64_t stride, int64_t dilation, int64_t pad_low,
                            int64_t pad_high) {
+  FC_CHECK(stride > 0, "conv: stride is ", stride, ", expected at least 1");
   const int64_t room = in + pad_low + pad_high - dilation * (filter - 1) - 1;
   return room < 0 ? 0 : room / stride + 1;
 }
@@ -30,6 +38,10 @@ void named_padding(const std::string& name, int64_t in, int64_t filter, int64_t 
   FC_CHECK(name == "same" || name == "same_lower", "padding: got '", name,
            "', expected an int, a tuple, 'same', 'same_lower' or 'valid'");
   FC_CHECK(stride > 0, "padding: stride is ", stride, ", expected at least 1");
+  FC_CHECK(
+      in < kHuge && stride < kHuge && dilation < kHuge && filter < kHuge / std::max<int64_t>(dilation, 1),
+      "padding: extents are above 2^40, got input ", in, ", kernel ", filter, ", stride ", stride,
+      " and dilation ", dilation);
   const int64_t out = (in + stride - 1) / stride;
   const int64_t total = std::max<int64_t>((out - 1) * stride + dilation * (filter - 1) + 1 - in, 0);
   pad_low = name == "same" ? total / 2 : total - total / 2;
@@ -50,6 +62,15 @@ void check_padding(const char* op, const ConvProblem& p, int axis) {
              " of at least ", widest, ", got ", p.in[axis]);
   if (p.pad_mode == PadMode::replicate)
     FC_CHECK(widest == 0 || p.in[axis] > 0, op, ": replicate padding of an empty ", kAxisNames[axis]);
+}
+
+void check_elements(const char* op, const char* what, const Dims& shape) {
+  int64_t count = 1;
+  for (int64_t extent : shape)  // an empty tensor may have any other extents
+    if (extent == 0) return;
+  for (int64_t extent : shape)
+    FC_CHECK(!__builtin_mul_overflow(count, extent, &count) && count <= kMostElements, op, ": ", what, " ",
+             to_string(shape), " has more than 2^48 elements; cut the batch into parts");
 }
 
 }  // namespace
@@ -95,7 +116,6 @@ ConvProblem::ConvProblem(const char* op, const Dims& x, const Dims& weight, cons
     FC_CHECK(dilation[i] > 0, op, ": dilation along ", name, " is ", dilation[i], ", expected at least 1");
     FC_CHECK(pad_low[i] >= 0 && pad_high[i] >= 0, op, ": padding along ", name, " is (", pad_low[i], ", ",
              pad_high[i], "), expected 0 or more; slice the input instead of padding negatively");
-    constexpr int64_t kHuge = int64_t{1} << 40;  // keeps the sums below far from overflow
     FC_CHECK(in[i] < kHuge && filter[i] < kHuge / std::max<int64_t>(dilation[i], 1) && stride[i] < kHuge &&
                  pad_low[i] < kHuge && pad_high[i] < kHuge,
              op, ": extents along ", name, " are above 2^40");
@@ -107,6 +127,9 @@ ConvProblem::ConvProblem(const char* op, const Dims& x, const Dims& weight, cons
              " = ", padded, ", expected at least ", reach, "; use padding=", (reach - in[i] + 1) / 2,
              padded >= 1 ? str(" or kernel_size<=", (padded - 1) / dilation[i] + 1) : std::string());
   }
+  check_elements(op, "input", x);
+  check_elements(op, "weight", weight);
+  check_elements(op, "output", output_shape());
 }
 
 Dims ConvProblem::output_shape() const {

@@ -14,11 +14,13 @@ const std::vector<ConvAlgo>& table_of(const DeviceProps& props) {
   return cpu::conv_algos();
 }
 
-// Plans, takes the workspace and runs; every output tensor exists already.
-void run(const char* op, ConvArgs& args, Pass pass, const AlgoRequest& request) {
-  const Context ctx = context_of(args.w);
+// Plans, takes the workspace and runs; every output tensor exists already. An empty output needs no kernel, but a
+// request that cannot be met is an error all the same: whether a call is legal does not depend on the batch.
+void run(const char* op, ConvArgs& args, Pass pass, const AlgoRequest& request, const Tensor& output) {
+  const Context ctx = context_of(output);
   const DeviceProps& props = ctx.props();
   const ConvPlan chosen = plan(table_of(props), *args.problem, pass, props, request);
+  if (output.numel() == 0) return;
   const Workspace workspace(ctx.device, chosen.workspace_bytes);
   args.workspace = workspace.data();
   args.workspace_bytes = chosen.workspace_bytes;
@@ -91,7 +93,7 @@ Tensor conv_forward(const char* op, const Tensor& x, const Tensor& w, const Conv
   args.x = x;
   args.w = w;
   args.y = empty_channels_last(problem.output_shape(), x.dtype, x.device());
-  if (args.y.numel() > 0) run(op, args, Pass::forward, request);
+  run(op, args, Pass::forward, request, args.y);
   return args.y;
 }
 
@@ -106,7 +108,7 @@ Tensor conv_backward_input(const char* op, const Dims& x_shape, const Tensor& w,
   args.w = w;
   args.y = dy;
   args.x = empty_channels_last(x_shape, w.dtype, w.device());
-  if (args.x.numel() > 0) run(op, args, Pass::backward_input, request);
+  run(op, args, Pass::backward_input, request, args.x);
   return args.x;
 }
 
@@ -121,7 +123,7 @@ Tensor conv_backward_weight(const char* op, const Tensor& x, const Dims& w_shape
   args.x = x;
   args.y = dy;
   args.w = empty(w_shape, x.dtype, x.device());
-  if (args.w.numel() > 0) run(op, args, Pass::backward_weight, request);
+  run(op, args, Pass::backward_weight, request, args.w);
   return args.w;
 }
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
+from operator import index
 from typing import Any
 
 from fastcnn._loader import _core
@@ -24,8 +25,8 @@ def per_axis(op: str, name: str, value: Any, axes: int) -> tuple[int, ...]:
     """3 -> (3, 3); a sequence of one or `axes` ints passes."""
     if isinstance(value, int):
         return (value,) * axes
-    try:
-        out = tuple(int(v) for v in value)
+    try:  # 1.5 is no stride and "3" no kernel; NumPy's ints are ints
+        out = tuple(index(v) for v in (value if hasattr(value, "__len__") else (value,)))
     except (TypeError, ValueError):
         raise TypeError(f"{op}: {name} is {value!r}, expected an int or a tuple of {axes} ints") from None
     if len(out) == 1:
@@ -51,7 +52,10 @@ def padding_pairs(
     if isinstance(padding, (tuple, list)) and any(isinstance(p, (tuple, list)) for p in padding):
         if len(padding) != axes or any(not isinstance(p, (tuple, list)) or len(p) != 2 for p in padding):
             raise ValueError(f"{op}: padding is {padding!r}, expected {axes} (low, high) pairs")
-        return tuple(int(p[0]) for p in padding), tuple(int(p[1]) for p in padding)
+        try:
+            return tuple(index(p[0]) for p in padding), tuple(index(p[1]) for p in padding)
+        except TypeError:
+            raise TypeError(f"{op}: padding is {padding!r}, expected pairs of ints") from None
     both = per_axis(op, "padding", padding, axes)
     return both, both
 
@@ -68,8 +72,6 @@ def _geometry(
     groups: int,
     mode: str,
 ) -> Any:
-    stride = per_axis(op, "stride", stride, axes)
-    dilation = per_axis(op, "dilation", dilation, axes)
     low, high = padding_pairs(op, padding, axes, extents or (), kernel, stride, dilation)
     return _core.ConvGeometry(stride, dilation, low, high, groups, mode)
 
@@ -81,8 +83,10 @@ def geometry(
     """The compiled geometry of a call; cached, since a network asks for the same few again and again."""
     if isinstance(padding, list):
         padding = tuple(tuple(p) if isinstance(p, list) else p for p in padding)
-    stride = tuple(stride) if isinstance(stride, list) else stride
-    dilation = tuple(dilation) if isinstance(dilation, list) else dilation
+    if isinstance(padding, float):
+        per_axis(op, "padding", padding, axes)  # refuses
+    stride = per_axis(op, "stride", stride, axes)  # before the cache, where 1.0 equals 1
+    dilation = per_axis(op, "dilation", dilation, axes)
     extents = x_shape[2:] if isinstance(padding, str) else None
     if isinstance(padding, str) and len(x_shape) != axes + 2:
         raise ValueError(

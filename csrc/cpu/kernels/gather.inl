@@ -48,14 +48,17 @@ FC_INLINE void gather_next(const Gather* g, GatherCursor* at) {
   ++at->n;
 }
 
-/// Offset of the source row that a cursor and a (depth, height) tap mean, -1 for a row of zeros.
+/// Not an offset: any number near zero may be one, since strides may be negative.
+constexpr int64_t kNoLine = INT64_MIN;
+
+/// Offset of the source row that a cursor and a (depth, height) tap mean, kNoLine for a row of zeros.
 FC_INLINE int64_t gather_line(const Gather* g, const GatherCursor* at, int64_t tap_d, int64_t tap_h) {
   const GatherAxis *d = &g->axis[0], *h = &g->axis[1];
   const int64_t id =
       gather_index(at->i[0] * d->step + d->offset + tap_d * d->tap_step, d->extent, g->padding);
   const int64_t ih =
       gather_index(at->i[1] * h->step + h->offset + tap_h * h->tap_step, h->extent, g->padding);
-  return id < 0 || ih < 0 ? -1 : at->n * g->batch_stride + id * d->stride + ih * h->stride;
+  return id < 0 || ih < 0 ? kNoLine : at->n * g->batch_stride + id * d->stride + ih * h->stride;
 }
 
 /// Columns begin .. end-1 of one filter row (width taps x channels), all rows; channels innermost.
@@ -66,7 +69,7 @@ void gather_runs(const Gather* g, GatherCursor at, int64_t rows, int64_t tap_d, 
   const bool joined = w->tap_step == 1 && w->stride == channels;
   for (int64_t r = 0; r < rows; ++r, dst += dst_row, gather_next(g, &at)) {
     const int64_t line = gather_line(g, &at, tap_d, tap_h);
-    if (line < 0) {
+    if (line == kNoLine) {
       clear_floats(dst, end - begin);
       continue;
     }
@@ -101,7 +104,7 @@ void gather_scattered(const Gather* g, GatherCursor at, int64_t rows, int64_t ta
     const int64_t line = gather_line(g, &at, tap_d, tap_h);
     const int64_t position = at.i[2] * w->step + w->offset + tap_w * w->tap_step;
     // Four pixels side by side, none of them padding: four channels at a time.
-    const bool four = line >= 0 && w->step == 1 && w->stride == 1 && rows - r >= 4 &&
+    const bool four = line != kNoLine && w->step == 1 && w->stride == 1 && rows - r >= 4 &&
                       w->outs - at.i[2] >= 4 && position >= 0 && position + 4 <= w->extent;
     if (four) {
       const float* source = g->source + line + position + c0 * cs;
@@ -110,7 +113,7 @@ void gather_scattered(const Gather* g, GatherCursor at, int64_t rows, int64_t ta
       for (; c < count; ++c)
         for (int64_t i = 0; i < 4; ++i) dst[i * dst_row + c] = source[c * cs + i];
     } else {
-      const int64_t iw = line < 0 ? -1 : gather_index(position, w->extent, g->padding);
+      const int64_t iw = line == kNoLine ? -1 : gather_index(position, w->extent, g->padding);
       if (iw < 0) {
         clear_floats(dst, count);
       } else {
@@ -128,7 +131,8 @@ void gather_prologue(const Gather* g, GatherCursor at, int64_t rows, int64_t tap
   const GatherAxis* w = &g->axis[2];
   for (int64_t r = 0; r < rows; ++r, dst += dst_row, gather_next(g, &at)) {
     const int64_t position = at.i[2] * w->step + w->offset + tap_w * w->tap_step;
-    if (gather_line(g, &at, tap_d, tap_h) < 0 || gather_index(position, w->extent, g->padding) < 0) continue;
+    if (gather_line(g, &at, tap_d, tap_h) == kNoLine || gather_index(position, w->extent, g->padding) < 0)
+      continue;
     if (g->scale) {
       const float *scale = g->scale + c0, *shift = g->shift + c0;
       for (int64_t c = 0; c < count; ++c) dst[c] = dst[c] * scale[c] + shift[c];
