@@ -78,6 +78,7 @@ def conv_algorithms(
     dtype: str = "float32",
     device: str = "cpu",
     workspace_limit: int | None = None,
+    bias: bool = False,
 ) -> list[AlgorithmRow]:
     """Lists every algorithm of `device` for one convolution problem, and which one ``auto`` would choose.
 
@@ -87,6 +88,7 @@ def conv_algorithms(
         stride, padding, dilation, groups: as in :func:`fastcnn.functional.conv2d`.
         pass_: "forward", "backward_input" or "backward_weight".
         workspace_limit: bytes that an algorithm may use beside its tensors; None is no limit.
+        bias: the forward pass adds a bias, of which some algorithms keep a copy in their workspace.
     """
     from fastcnn.functional.conv import geometry
 
@@ -95,5 +97,7 @@ def conv_algorithms(
         "conv_algorithms", axes, tuple(input_shape), tuple(weight_shape), stride, padding, dilation, groups
     )
     request = requests("auto", workspace_limit)[0]
-    rows = _core.conv_rows(tuple(input_shape), tuple(weight_shape), shape, pass_, dtype, device, request)
+    rows = _core.conv_rows(
+        tuple(input_shape), tuple(weight_shape), shape, pass_, dtype, device, request, bias
+    )
     return [AlgorithmRow(*row) for row in rows]

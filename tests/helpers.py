@@ -242,7 +242,7 @@ def conv_rows(
     from fastcnn.algorithms import AlgorithmRow
 
     asked = request() if asked is None else asked
-    rows = _core.conv_rows(case.x_shape, case.w_shape, geometry(case), pass_, dtype, device, asked)
+    rows = _core.conv_rows(case.x_shape, case.w_shape, geometry(case), pass_, dtype, device, asked, case.bias)
     return [AlgorithmRow(*row) for row in rows]
 
 

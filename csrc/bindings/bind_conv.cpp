@@ -61,15 +61,19 @@ void bind_conv(py::module_& m) {
           named_padding(name, in, filter, stride, dilation, low, high);
           return std::make_pair(low, high);
         });
-  m.def("conv_rows", [](D x, D w, const ConvGeometry& g, const std::string& pass, DType dtype, Device device,
-                        const AlgoRequest& r) {
-    py::list out;
-    for (const ConvRow& row : ops::conv_rows(x, w, g, parse_pass(pass), dtype, device, r))
-      out.append(py::make_tuple(row.name,
-                                row.reason.empty() ? py::object(py::none()) : py::object(py::str(row.reason)),
-                                row.workspace_bytes, row.cost, row.chosen));
-    return out;
-  });
+  m.def(
+      "conv_rows",
+      [](D x, D w, const ConvGeometry& g, const std::string& pass, DType dtype, Device device,
+         const AlgoRequest& r, bool bias) {
+        py::list out;
+        for (const ConvRow& row : ops::conv_rows(x, w, g, parse_pass(pass), dtype, device, r, bias))
+          out.append(py::make_tuple(
+              row.name, row.reason.empty() ? py::object(py::none()) : py::object(py::str(row.reason)),
+              row.workspace_bytes, row.cost, row.chosen));
+        return out;
+      },
+      py::arg("x_shape"), py::arg("w_shape"), py::arg("geometry"), py::arg("pass_"), py::arg("dtype"),
+      py::arg("device"), py::arg("request"), py::arg("bias") = false);
 }
 
 }  // namespace fastcnn

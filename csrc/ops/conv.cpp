@@ -137,8 +137,9 @@ ConvGradients conv_backward(const char* op, const Tensor& x, const Tensor& w, co
 }
 
 std::vector<ConvRow> conv_rows(const Dims& x_shape, const Dims& w_shape, const ConvGeometry& geometry,
-                               Pass pass, DType dtype, Device device, const AlgoRequest& request) {
-  const ConvProblem problem("conv_algorithms", x_shape, w_shape, geometry, dtype);
+                               Pass pass, DType dtype, Device device, const AlgoRequest& request, bool bias) {
+  ConvProblem problem("conv_algorithms", x_shape, w_shape, geometry, dtype);
+  problem.epilogue.bias = bias && pass == Pass::forward;
   std::vector<ConvRow> rows;
   const DeviceProps& props = device_props(device);
   plan(table_of(props), problem, pass, props, request, &rows);

@@ -32,8 +32,9 @@ ConvGradients conv_backward(const char* op, const Tensor& x, const Tensor& w, co
                             const ConvGeometry& geometry, const AlgoRequest& input_request,
                             const AlgoRequest& weight_request, bool want_dx, bool want_dw);
 
-/// Every row's verdict on a problem, in table order, with the one that `request` would choose.
+/// Every row's verdict on a problem, in table order, with the one that `request` would choose. A bias may need
+/// workspace of its own.
 std::vector<ConvRow> conv_rows(const Dims& x_shape, const Dims& w_shape, const ConvGeometry& geometry,
-                               Pass pass, DType dtype, Device device, const AlgoRequest& request);
+                               Pass pass, DType dtype, Device device, const AlgoRequest& request, bool bias);
 
 }  // namespace fastcnn::ops
