@@ -11,10 +11,25 @@ from fastcnn._loader import _core
 from fastcnn._version import __version__ as __version__
 from fastcnn.algorithms import conv_algorithms, prefer_algo
 from fastcnn.autograd import Function, enable_grad, grad, is_grad_enabled, no_grad, set_grad_enabled
+from fastcnn.creation import arange, empty_like, eye, full_like, linspace, ones_like, zeros_like
 from fastcnn.errors import DeviceError, OutOfMemoryError
+from fastcnn.functional.arithmetic import where
 from fastcnn.functional.arrange import flip, fliplr, flipud, movedim, roll, swapaxes, tile
+from fastcnn.functional.indexing import (
+    index_add,
+    index_put,
+    index_select,
+    masked_fill,
+    masked_select,
+    nonzero,
+    select,
+    take,
+)
 from fastcnn.functional.join import cat, chunk, concat, narrow, split, stack, unbind
 from fastcnn.functional.matmul import bmm, dot, matmul, mm, mv, outer
+from fastcnn.functional.scatter import gather, scatter, scatter_add, take_along_dim
+from fastcnn.functional.sorting import argsort, cumsum, msort, sort, topk
+from fastcnn.functional.triangle import tril, triu
 from fastcnn.random import (
     Generator,
     bernoulli,

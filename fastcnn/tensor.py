@@ -10,6 +10,7 @@ import numpy as np
 from fastcnn import autograd
 from fastcnn import functional as F
 from fastcnn._loader import _core
+from fastcnn.functional.scatter import scatter_, scatter_add_
 
 Tensor = _core.Tensor
 _TEMPORARY = _core.CATEGORY["temporary"]
@@ -349,7 +350,8 @@ def _attach() -> None:
         __rtruediv__=lambda a, b: F.div(b, a), __pow__=F.pow, __rpow__=lambda a, b: F.pow(b, a), __neg__=F.neg,
         __abs__=F.abs, __eq__=F.eq, __ne__=F.ne, __lt__=F.lt, __le__=F.le, __gt__=F.gt, __ge__=F.ge,
         __invert__=F.logical_not, __and__=F.logical_and, __or__=F.logical_or, __xor__=F.logical_xor,
-        __getitem__=F.getitem, __matmul__=_matmul_operator,
+        __getitem__=F.getitem, __setitem__=F.setitem, scatter_=scatter_, scatter_add_=scatter_add_,
+        __matmul__=_matmul_operator,
         __iter__=_iterate,
     )  # fmt: skip
     for name, value in own.items():
@@ -364,6 +366,10 @@ def _attach() -> None:
     functions += "sum mean prod max min amax amin argmax argmin any all var std norm logsumexp count_nonzero "
     functions += "matmul mm bmm mv dot outer "
     functions += "split chunk unbind narrow repeat tile flip fliplr flipud roll movedim swapaxes "
+    functions += (
+        "gather scatter scatter_add index_select index_add index_put masked_fill masked_select nonzero "
+    )
+    functions += "select take take_along_dim sort argsort msort topk cumsum tril triu "
     for name in functions.split():
         setattr(Tensor, name, getattr(F, name))
 

@@ -26,6 +26,7 @@ IMPORTS = {
     "Any": "from typing import Any",
     "Dim": "from fastcnn.functional.reduction import Dim",
     "RemovableHandle": "from fastcnn.handles import RemovableHandle",
+    "Sorted": "from fastcnn.functional.sorting import Sorted",
     "Callable": "from collections.abc import Callable",
     "Iterable": "from collections.abc import Iterable",
     "Iterator": "from collections.abc import Iterator",

@@ -93,4 +93,5 @@ void bind_loss(py::module_& m);
 void bind_memory(py::module_& m);
 void bind_linear(py::module_& m);
 void bind_join(py::module_& m);
+void bind_indexing(py::module_& m);
 }  // namespace fastcnn

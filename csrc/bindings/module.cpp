@@ -52,4 +52,5 @@ PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
   bind_loss(m);
   bind_linear(m);
   bind_join(m);
+  bind_indexing(m);
 }

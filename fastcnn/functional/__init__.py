@@ -7,10 +7,14 @@ from fastcnn.functional.arrange import *  # noqa: F403
 from fastcnn.functional.conv import *  # noqa: F403
 from fastcnn.functional.conv_transpose import *  # noqa: F403
 from fastcnn.functional.dropout import *  # noqa: F403
+from fastcnn.functional.indexing import *  # noqa: F403
 from fastcnn.functional.join import *  # noqa: F403
 from fastcnn.functional.linear import *  # noqa: F403
 from fastcnn.functional.loss import *  # noqa: F403
 from fastcnn.functional.matmul import *  # noqa: F403
 from fastcnn.functional.norm import *  # noqa: F403
 from fastcnn.functional.reduction import *  # noqa: F403
+from fastcnn.functional.scatter import *  # noqa: F403
 from fastcnn.functional.shape import *  # noqa: F403
+from fastcnn.functional.sorting import *  # noqa: F403
+from fastcnn.functional.triangle import *  # noqa: F403

@@ -9,7 +9,7 @@ from typing import Any
 from fastcnn._loader import _core
 from fastcnn.autograd import Context, Function, Tensor
 
-__all__ = ["expand", "flatten", "getitem", "permute", "reshape", "squeeze", "transpose", "unsqueeze"]
+__all__ = ["expand", "flatten", "permute", "reshape", "squeeze", "transpose", "unsqueeze"]
 
 
 def _raw_reshape(x: Tensor, shape: tuple[int, ...]) -> Tensor:

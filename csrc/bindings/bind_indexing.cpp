@@ -1,0 +1,21 @@
+// Indexing, sorting, running sums, sequences.
+#include "bindings/casters.h"
+#include "ops/indexing.h"
+#include "ops/scan.h"
+
+namespace fastcnn {
+
+void bind_indexing(py::module_& m) {
+  m.def("index_get", &ops::index_get, release_gil());
+  m.def("index_put_", &ops::index_put_, release_gil());
+  m.def("gather", &ops::gather, release_gil());
+  m.def("scatter_", &ops::scatter_, release_gil());
+  m.def("nonzero", &ops::nonzero, release_gil());
+  m.def("sort", &ops::sort, release_gil());
+  m.def("cumsum", &ops::cumsum, release_gil());
+  m.def("arange", &ops::arange, release_gil());
+  m.def("shares_memory", [](const Tensor& a, const Tensor& b) { return a.storage == b.storage; });
+  m.def("linspace", &ops::linspace, release_gil());
+}
+
+}  // namespace fastcnn
