@@ -570,13 +570,14 @@ def conv_output_extent(
     arg5: typing.SupportsInt | typing.SupportsIndex,
 ) -> int: ...
 def conv_rows(
-    arg0: tuple[int, ...],
-    arg1: tuple[int, ...],
-    arg2: ConvGeometry,
-    arg3: str,
-    arg4: str,
-    arg5: str,
-    arg6: AlgoRequest,
+    x_shape: tuple[int, ...],
+    w_shape: tuple[int, ...],
+    geometry: ConvGeometry,
+    pass_: str,
+    dtype: str,
+    device: str,
+    request: AlgoRequest,
+    bias: bool = False,
 ) -> list: ...
 def copy_(arg0: Tensor, arg1: Tensor) -> None: ...
 def cross_entropy_backward(
