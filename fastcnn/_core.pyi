@@ -21,12 +21,15 @@ __all__: list[str] = [
     "CrossEntropyOptions",
     "OptimSettings",
     "PointwiseLossOptions",
+    "PoolGeometry",
     "RandomKey",
     "SavedTensors",
     "Tensor",
     "apply",
     "arange",
     "available_isas",
+    "avg_pool_backward",
+    "avg_pool_forward",
     "batch_norm_backward",
     "batch_norm_forward",
     "bernoulli",
@@ -78,6 +81,10 @@ __all__: list[str] = [
     "local_response_norm_backward",
     "local_response_norm_forward",
     "matmul",
+    "max_pool_backward",
+    "max_pool_forward",
+    "max_pool_gather",
+    "max_pool_indices",
     "memory_categories",
     "memory_empty_cache",
     "memory_guard",
@@ -457,6 +464,18 @@ class PointwiseLossOptions:
         arg7: Tensor | None,
     ) -> None: ...
 
+class PoolGeometry:
+    def __init__(
+        self,
+        arg0: tuple[int, ...],
+        arg1: tuple[int, ...],
+        arg2: tuple[int, ...],
+        arg3: tuple[int, ...],
+        arg4: tuple[int, ...],
+        arg5: bool,
+        arg6: bool,
+    ) -> None: ...
+
 def _set_context_type(arg0: typing.Any) -> None: ...
 def _set_exception_types(arg0: typing.Any, arg1: typing.Any) -> None: ...
 def _test_allocate(arg0: str, arg1: typing.SupportsInt | typing.SupportsIndex, arg2: str) -> _TestBlock: ...
@@ -472,6 +491,17 @@ def arange(
     arg6: str,
 ) -> Tensor: ...
 def available_isas() -> list[str]: ...
+def avg_pool_backward(
+    arg0: str,
+    arg1: tuple[int, ...],
+    arg2: Tensor,
+    arg3: PoolGeometry,
+    arg4: bool,
+    arg5: typing.SupportsFloat | typing.SupportsIndex,
+) -> Tensor: ...
+def avg_pool_forward(
+    arg0: str, arg1: Tensor, arg2: PoolGeometry, arg3: bool, arg4: typing.SupportsFloat | typing.SupportsIndex
+) -> Tensor: ...
 def batch_norm_backward(
     arg0: Tensor,
     arg1: Tensor,
@@ -680,6 +710,14 @@ def local_response_norm_forward(
     arg4: typing.SupportsFloat | typing.SupportsIndex,
 ) -> Tensor: ...
 def matmul(arg0: str, arg1: Tensor, arg2: Tensor) -> Tensor: ...
+def max_pool_backward(
+    arg0: str, arg1: tuple[int, ...], arg2: Tensor, arg3: Tensor, arg4: PoolGeometry
+) -> Tensor: ...
+def max_pool_forward(
+    arg0: str, arg1: Tensor, arg2: PoolGeometry, arg3: bool
+) -> tuple[Tensor, Tensor | None]: ...
+def max_pool_gather(arg0: str, arg1: Tensor, arg2: Tensor, arg3: PoolGeometry) -> Tensor: ...
+def max_pool_indices(arg0: str, arg1: tuple[int, ...], arg2: Tensor, arg3: PoolGeometry) -> Tensor: ...
 def memory_categories() -> list: ...
 def memory_empty_cache(arg0: str) -> None: ...
 def memory_guard(arg0: str) -> bool: ...

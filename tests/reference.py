@@ -108,3 +108,90 @@ def conv_backward_weight(
             part = dy[:, ks].reshape(x.shape[0], kg, pixels)
             dw[(ks, slice(None), *tap)] = np.einsum("nkp,ncp->kc", part, seen)
     return dw
+
+
+# ---- pooling: per axis a list of windows, each the cells inside the input and how many count for the mean -----------
+
+Windows = list[tuple[list[int], int]]
+
+
+def pool_axis(
+    n: int, kernel: int, stride: int, padding: tuple[int, int], dilation: int = 1, ceil_mode: bool = False
+) -> Windows:
+    """Windows while they fit into the padded axis; in ceil mode also one that overhangs but starts inside."""
+    low, high = padding
+    windows: Windows = []
+    start = -low
+    while True:
+        cells = [start + t * dilation for t in range(kernel)]
+        fits = cells[-1] < n + high
+        reached = bool(windows) and cells[-1] - stride >= n + high - 1  # the window before met the end
+        if not fits and (not ceil_mode or reached or start >= n):
+            return windows
+        windows.append(([c for c in cells if 0 <= c < n], sum(c < n + high for c in cells)))
+        start += stride
+
+
+def adaptive_axis(n: int, out: int) -> Windows:
+    """`out` windows that cover n cells."""
+    windows: Windows = []
+    for o in range(out):
+        cells = [i for i in range(n) if (i + 1) * out > o * n and i * out < (o + 1) * n]
+        windows.append((cells, len(cells)))
+    return windows
+
+
+def _pool_positions(axes: list[Windows]) -> Iterator[tuple[tuple[int, ...], list[tuple[int, ...]], int]]:
+    """Output position, its cells in row-major order, and how many cells count."""
+    for at in itertools.product(*(range(len(a)) for a in axes)):
+        chosen = [a[o] for a, o in zip(axes, at)]
+        yield at, list(itertools.product(*(c for c, _ in chosen))), math.prod(n for _, n in chosen)
+
+
+def max_pool(x: np.ndarray, axes: list[Windows]) -> tuple[np.ndarray, np.ndarray]:
+    """(values, flat index of the winner in the channel's plane, -1 where a window sees no cell)."""
+    lowest = -np.inf if x.dtype.kind == "f" else np.iinfo(x.dtype).min
+    shape = (*x.shape[:2], *map(len, axes))
+    y, where = np.full(shape, lowest, x.dtype), np.full(shape, -1, np.int64)
+    for at, cells, _ in _pool_positions(axes):
+        for n, c in np.ndindex(x.shape[:2]):
+            for i, cell in enumerate(cells):
+                v, best = x[(n, c, *cell)], y[(n, c, *at)]
+                if i == 0 or v > best or v != v:
+                    y[(n, c, *at)] = v
+                    where[(n, c, *at)] = np.ravel_multi_index(cell, x.shape[2:])
+    return y, where
+
+
+def max_pool_backward(dy: np.ndarray, where: np.ndarray, x_shape: tuple[int, ...]) -> np.ndarray:
+    """dy to the winners."""
+    dx = np.zeros((*x_shape[:2], math.prod(x_shape[2:])))
+    for at in np.ndindex(dy.shape):
+        if where[at] >= 0:
+            dx[(*at[:2], where[at])] += dy[at]
+    return dx.reshape(x_shape)
+
+
+def avg_pool(
+    x: np.ndarray, axes: list[Windows], include: bool = True, divisor: float | None = None
+) -> np.ndarray:
+    """Sum of the cells inside over `divisor`, the counted cells or the cells inside."""
+    y = np.zeros((*x.shape[:2], *map(len, axes)))
+    for at, cells, counted in _pool_positions(axes):
+        total = sum((x[(slice(None), slice(None), *cell)] for cell in cells), np.zeros(x.shape[:2]))
+        by = divisor if divisor is not None else counted if include else len(cells)
+        with np.errstate(invalid="ignore"):
+            y[(slice(None), slice(None), *at)] = total / np.float64(by)
+    return y
+
+
+def avg_pool_backward(
+    dy: np.ndarray, x_shape: tuple[int, ...], axes: list[Windows], include: bool = True, divisor: float | None = None
+) -> np.ndarray:  # fmt: skip
+    """The transpose of :func:`avg_pool`."""
+    dx = np.zeros(x_shape)
+    for at, cells, counted in _pool_positions(axes):
+        by = divisor if divisor is not None else counted if include else len(cells)
+        for cell in cells:
+            dx[(slice(None), slice(None), *cell)] += dy[(slice(None), slice(None), *at)] / by
+    return dx

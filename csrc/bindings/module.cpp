@@ -50,6 +50,7 @@ PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
   bind_norm(m);
   bind_optim(m);
   bind_loss(m);
+  bind_pool(m);
   bind_linear(m);
   bind_join(m);
   bind_indexing(m);

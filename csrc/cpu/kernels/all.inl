@@ -33,6 +33,7 @@
 #include "cpu/kernels/optim_table.inl"
 #include "cpu/kernels/pack.inl"
 #include "cpu/kernels/pointwise_table.inl"
+#include "cpu/kernels/pool_table.inl"
 #include "cpu/kernels/table.h"
 #include "cpu/kernels/vec.h"
 
@@ -51,6 +52,7 @@ const Kernels* table() {
       kGather,
       kDepthwise,
       kOptim,
+      kPool,
   };
   // clang-format on
   return &kTable;

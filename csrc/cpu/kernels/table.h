@@ -11,6 +11,7 @@
 #include "cpu/kernels/optim.h"
 #include "cpu/kernels/pack.h"
 #include "cpu/kernels/pointwise.h"
+#include "cpu/kernels/pool.h"
 
 namespace fastcnn::cpu {
 
@@ -24,6 +25,7 @@ struct Kernels {
   GatherKernels gather;
   DepthwiseKernels depthwise;
   OptimKernels optim;
+  PoolKernels pool;
 };
 
 }  // namespace fastcnn::cpu

@@ -1,0 +1,17 @@
+// Pooling on the CPU; structs in common/pool_problem.h.
+#pragma once
+
+#include "common/pool_problem.h"
+
+namespace fastcnn::cpu {
+
+void max_pool_forward(const PoolParams& params);
+void max_pool_backward(const PoolParams& params);
+/// y[o] = flat index, in the plane of one channel, of the cell that won (int64).
+void max_pool_indices(const PoolParams& params);
+/// y[o] = x[the cell that won]: the linear map whose transpose is max_pool_backward.
+void max_pool_gather(const PoolParams& params);
+void avg_pool_forward(const PoolParams& params);
+void avg_pool_backward(const PoolParams& params);
+
+}  // namespace fastcnn::cpu

@@ -1,0 +1,132 @@
+#include "ops/pool.h"
+
+#include "cpu/pool.h"
+#include "ops/context.h"
+#include "ops/elementwise.h"
+
+namespace fastcnn::ops {
+
+namespace {
+
+using Kernel = void (*)(const PoolParams&);
+
+PoolProblem problem_of(const char* op, const Dims& x, const PoolGeometry& g, DType dtype) {
+  return PoolProblem(op, g.window.n, x, g, dtype);
+}
+
+// NHWC memory; a copy in that order is tagged `layout`.
+Tensor dense(const Tensor& t) { return contiguous(t, true); }
+
+void check_output(const char* op, const PoolProblem& p, const char* what, const Tensor& t) {
+  FC_CHECK(t.shape == p.output_shape(), op, ": ", what, " has shape ", to_string(t.shape), ", expected ",
+           to_string(p.output_shape()), " for input ", to_string(p.input_shape()));
+}
+
+void run(const char* op, const Tensor& t, const PoolParams& params, Kernel kernel) {
+  if (t.numel() > 0) launch(context_of(t), op, params, kernel);
+}
+
+}  // namespace
+
+std::pair<Tensor, std::optional<Tensor>> max_pool_forward(const char* op, const Tensor& x,
+                                                          const PoolGeometry& geometry, bool want_taps) {
+  const OpScope scope(op);
+  FC_CHECK_TYPE(x.dtype != DType::boolean, op, ": got a bool tensor, expected a float or integer dtype");
+  const PoolProblem p = problem_of(op, x.shape, geometry, x.dtype);
+  const Tensor source = dense(x);
+  Tensor y = empty_channels_last(p.output_shape(), x.dtype, x.device());
+  std::optional<Tensor> taps;
+  if (want_taps) taps = empty_channels_last(p.output_shape(), p.tap_dtype(), x.device());
+  PoolParams a{};
+  a.problem = &p;
+  a.x = source.raw();
+  a.y = y.raw();
+  a.tap = taps ? taps->raw() : nullptr;
+  run(op, y, a, cpu::max_pool_forward);
+  return {std::move(y), std::move(taps)};
+}
+
+Tensor max_pool_indices(const char* op, const Dims& x_shape, const Tensor& taps,
+                        const PoolGeometry& geometry) {
+  const OpScope scope(op);
+  const PoolProblem p = problem_of(op, x_shape, geometry, DType::float32);
+  check_output(op, p, "taps", taps);
+  const Tensor y = empty_channels_last(p.output_shape(), DType::int64, taps.device());
+  PoolParams a{};
+  a.problem = &p;
+  a.tap = taps.raw();
+  a.y = y.raw();
+  run(op, y, a, cpu::max_pool_indices);
+  return y;
+}
+
+Tensor max_pool_backward(const char* op, const Dims& x_shape, const Tensor& taps, const Tensor& dy,
+                         const PoolGeometry& geometry) {
+  const OpScope scope(op);
+  const PoolProblem p = problem_of(op, x_shape, geometry, dy.dtype);
+  check_float(op, dy);
+  check_output(op, p, "grad_output", dy);
+  check_output(op, p, "taps", taps);
+  const Tensor source = dense(dy);
+  const Tensor dx = empty_channels_last(x_shape, dy.dtype, dy.device());
+  PoolParams a{};
+  a.problem = &p;
+  a.tap = taps.raw();
+  a.dy = source.raw();
+  a.dx = dx.raw();
+  run(op, dx, a, cpu::max_pool_backward);
+  return dx;
+}
+
+Tensor max_pool_gather(const char* op, const Tensor& x, const Tensor& taps, const PoolGeometry& geometry) {
+  const OpScope scope(op);
+  const PoolProblem p = problem_of(op, x.shape, geometry, x.dtype);
+  check_float(op, x);
+  check_output(op, p, "taps", taps);
+  const Tensor source = dense(x);
+  const Tensor y = empty_channels_last(p.output_shape(), x.dtype, x.device());
+  PoolParams a{};
+  a.problem = &p;
+  a.x = source.raw();
+  a.tap = taps.raw();
+  a.y = y.raw();
+  run(op, y, a, cpu::max_pool_gather);
+  return y;
+}
+
+Tensor avg_pool_forward(const char* op, const Tensor& x, const PoolGeometry& geometry, bool include_padding,
+                        double divisor) {
+  const OpScope scope(op);
+  check_float(op, x);
+  const PoolProblem p = problem_of(op, x.shape, geometry, x.dtype);
+  const Tensor source = dense(x);
+  const Tensor y = empty_channels_last(p.output_shape(), x.dtype, x.device());
+  PoolParams a{};
+  a.problem = &p;
+  a.x = source.raw();
+  a.y = y.raw();
+  a.include_padding = include_padding;
+  a.divisor = divisor;
+  run(op, y, a, cpu::avg_pool_forward);
+  return y;
+}
+
+Tensor avg_pool_backward(const char* op, const Dims& x_shape, const Tensor& dy, const PoolGeometry& geometry,
+                         bool include_padding, double divisor) {
+  const OpScope scope(op);
+  check_float(op, dy);
+  const PoolProblem p = problem_of(op, x_shape, geometry, dy.dtype);
+  check_output(op, p, "grad_output", dy);
+  const Tensor source = dense(dy);
+  const Tensor dx = empty_channels_last(x_shape, dy.dtype, dy.device());
+  PoolParams a{};
+  a.problem = &p;
+  a.dy = source.raw();
+  a.dx = dx.raw();
+  a.include_padding = include_padding;
+  a.divisor = divisor;
+  run(op, dx, a, cpu::avg_pool_backward);
+  return dx;
+}
+
+}  // namespace fastcnn::ops
