@@ -40,12 +40,18 @@ def requests(
     """(forward, backward_input, backward_weight) requests for the compiled planner."""
     if algo == "auto" and workspace_limit is None and _preference.name is None:
         return _AUTO, _AUTO, _AUTO
+    if not isinstance(algo, (str, Mapping)):
+        raise TypeError(f"conv: algo is {algo!r}, expected a name or a dict per pass")
     out = []
     for which in PASSES:
         name = algo if isinstance(algo, str) else algo.get(which, "auto")
         limit = workspace_limit.get(which) if isinstance(workspace_limit, Mapping) else workspace_limit
         if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 0):
             raise ValueError(f"workspace_limit: got {limit!r}, expected bytes >= 0, None, or a dict per pass")
+        if limit is not None and limit >= 2**63:  # more than there can be
+            limit = None
+        if not isinstance(name, str):
+            raise TypeError(f"conv: algo for {which} is {name!r}, expected a name")
         strict = name != "auto"
         if not strict and _preference.name is not None:
             name = _preference.name

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import reference
 from cases import ConvCase, conv
-from helpers import PASSES, is_direct_like, rounded, sum_bound, tensor
+from helpers import assert_close, is_direct_like, rounded, sum_bound, tensor
 
 from fastcnn import functional as F
 from fastcnn import nn
@@ -20,6 +20,7 @@ from fastcnn import nn
 FORWARD = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 INPUT = {1: nn.grad.conv1d_input, 2: nn.grad.conv2d_input, 3: nn.grad.conv3d_input}
 WEIGHT = {1: nn.grad.conv1d_weight, 2: nn.grad.conv2d_weight, 3: nn.grad.conv3d_weight}
+TRANSPOSED = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
 MODES = ("zeros", "reflect", "replicate", "circular")
 
 
@@ -108,8 +109,6 @@ def run(case: ConvCase, pass_: str, t: dict[str, Any], name: str | None = None, 
 
 def check(actual: Any, case: ConvCase, pass_: str, name: str, dtype: str) -> None:
     """Componentwise for rows that only add products up; by rms error for rows that transform tiles."""
-    from helpers import assert_close
-
     want, bound = expected(case, pass_, dtype)
     what = f"{name} {pass_} {dtype} of {case}"
     if is_direct_like(name):
@@ -120,9 +119,3 @@ def check(actual: Any, case: ConvCase, pass_: str, name: str, dtype: str) -> Non
     if got.size:
         rms, allowed = np.sqrt(np.mean((got - want) ** 2)), np.sqrt(np.mean(bound**2))
         assert rms <= allowed, f"{what}: rms error {rms:.3g}, allowed {allowed:.3g}"
-
-
-__all__ = [
-    "FORWARD", "INPUT", "MODES", "PASSES", "WEIGHT", "check", "drawn", "exact", "expected", "operands", "run",
-    "tensors",
-]  # fmt: skip

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 from cases import CONV, ConvCase, conv, conv_case
-from conv_tools import FORWARD, INPUT, MODES, PASSES, WEIGHT, check, drawn, exact, operands, run, tensors
+from conv_tools import FORWARD, INPUT, MODES, WEIGHT, check, drawn, exact, operands, run, tensors
 from helpers import (
     FLOATS,
+    PASSES,
     algorithms,
     assert_close,
     assert_same_trace,
@@ -75,6 +76,22 @@ def test_catalogue_on_every_isa_and_number_of_threads(case: ConvCase) -> None:
                             results.append(run(case, pass_, t, row))
                     check(results[0], case, pass_, row, "float32")
                     assert len({bits(r) for r in results}) == 1, (name, pass_, row)
+
+
+def test_threads_do_not_meet() -> None:
+    """Many tasks on few processors, time and again: scratch that threads shared would show."""
+    for name in ("resnet block", "resnet down", "mobile"):
+        case = next(c for c in LAYERS if c.name == name)
+        t = tensors(operands(case, "float32"), "float32")
+        for pass_ in PASSES:
+            for row in usable(case, pass_):
+                if row == "direct":
+                    continue
+                with threads(1):
+                    alone = bits(run(case, pass_, t, row))
+                for n in (2, 4, 2, 8):
+                    with threads(n):
+                        assert bits(run(case, pass_, t, row)) == alone, (name, pass_, row, n)
 
 
 @pytest.mark.parametrize("case", CONV, **IDS)

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 from cases import CONV, ConvCase, conv, conv_case
-from conv_tools import PASSES, check, drawn, exact, operands, run, tensors
-from helpers import algorithms, bits, conv_rows, is_direct_like, reason, request, threads
+from conv_tools import check, drawn, exact, operands, run, tensors
+from helpers import PASSES, algorithms, bits, conv_rows, is_direct_like, isa, isas, reason, request, threads
 
 import fastcnn
 from fastcnn import functional as F
@@ -48,19 +48,21 @@ def test_nothing_is_written_outside_or_read_before_it_is_written(case: ConvCase)
     """With the memory guard, blocks begin as NaN and have a canary behind them: same result, no violation."""
     t = tensors(operands(case, "float32"), "float32")
     was = _core.memory_guard("cpu")
-    for pass_ in PASSES:
-        for row in conv_rows(case, pass_):
-            if row.reason is not None:
-                continue
-            plain = run(case, pass_, t, row.name)
-            _core.memory_set_guard("cpu", True)
-            try:
-                guarded = run(case, pass_, t, row.name)
-                assert _core.memory_guard_violations("cpu") == 0, (row.name, pass_)
-            finally:
-                _core.memory_set_guard("cpu", False)
-                _core.memory_set_guard("cpu", was)
-            assert bits(guarded) == bits(plain), (row.name, pass_)
+    for name in isas():
+        with isa(name):
+            for pass_ in PASSES:
+                for row in conv_rows(case, pass_):
+                    if row.reason is not None:
+                        continue
+                    plain = run(case, pass_, t, row.name)
+                    _core.memory_set_guard("cpu", True)
+                    try:
+                        guarded = run(case, pass_, t, row.name)
+                        assert _core.memory_guard_violations("cpu") == 0, (name, row.name, pass_)
+                    finally:
+                        _core.memory_set_guard("cpu", False)
+                        _core.memory_set_guard("cpu", was)
+                    assert bits(guarded) == bits(plain), (name, row.name, pass_)
 
 
 @pytest.mark.parametrize("case", SOME, **IDS)

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conv_tools import FORWARD, INPUT, PASSES, WEIGHT
-from helpers import algorithms
+from conv_tools import FORWARD, INPUT, TRANSPOSED, WEIGHT
+from helpers import PASSES, algorithms
 
 import fastcnn
 from fastcnn import functional as F
@@ -285,13 +285,13 @@ def test_huge_settings(name: str, value: int) -> None:
         assert F.conv2d(x, w, stride=value, padding="same").shape == (1, 1, 1, 1)
         return
     with pytest.raises(
-        ValueError, match=r"above 2\^40|larger than the padded input|more than 2\^48 elements"
+        ValueError, match=r"above 2\^40|below 2\^40|larger than the padded input|more than 2\^48"
     ):
         F.conv2d(x, w, **{name: value})
     if name == "dilation" and value < 2**40:  # every tap in the padding
         assert not np.asarray(F.conv2d(x, w, dilation=value, padding="same")).any()
     elif name != "padding":
-        with pytest.raises(ValueError, match=r"padding: extents are above 2\^40"):
+        with pytest.raises(ValueError, match=r"padding: extents are above 2\^40|numbers below 2\^40"):
             F.conv2d(x, w, **{name: value}, padding="same")
 
 
@@ -312,3 +312,85 @@ def test_forms_of_settings() -> None:
     assert F.conv2d(x, w, stride=2, padding=[[1, 1], [1, 1]]).shape == want
     with pytest.raises(TypeError, match=r"conv2d: padding is .*, expected pairs of ints"):
         F.conv2d(x, w, padding=((0, 1), (0.5, 1)))
+
+
+# ---- operands and settings that are something else altogether ----
+
+
+@pytest.mark.parametrize("axes", [1, 2, 3])
+def test_operands_that_are_no_tensors(axes: int) -> None:
+    x, w = x_w(axes)
+    array = np.zeros(x.shape, np.float32)
+    for call, name, kind in (
+        (lambda: FORWARD[axes](array, w), "input", "numpy.ndarray"),
+        (lambda: FORWARD[axes](None, w), "input", "builtins.NoneType"),
+        (lambda: FORWARD[axes](x, np.zeros(w.shape)), "weight", "numpy.ndarray"),
+        (lambda: FORWARD[axes](x, w, 1.0), "bias", "builtins.float"),
+        (lambda: INPUT[axes](x.shape, w, array), "grad_output", "numpy.ndarray"),
+        (lambda: WEIGHT[axes](array, w.shape, x), "input", "numpy.ndarray"),
+        (lambda: TRANSPOSED[axes](array, w), "input", "numpy.ndarray"),
+    ):
+        with pytest.raises(
+            TypeError, match=rf"{name} is a {kind}, expected a fastcnn.Tensor; use fastcnn.from_numpy"
+        ):
+            call()
+
+
+@pytest.mark.parametrize(
+    ("keywords", "kind", "text"),
+    [
+        ({"groups": 1.5}, TypeError, "conv2d: groups is 1.5, expected an int"),
+        ({"groups": "1"}, TypeError, "conv2d: groups is '1', expected an int"),
+        ({"algo": 3}, TypeError, "conv: algo is 3, expected a name or a dict per pass"),
+        ({"algo": {"forward": 3}}, TypeError, "conv: algo for forward is 3, expected a name"),
+        ({"padding": None}, TypeError, "conv2d: padding is None, expected an int or a tuple of 2 ints"),
+        ({"padding": ()}, ValueError, "conv2d: padding has 0 entries"),
+        ({"padding": ((1, 1), 1)}, ValueError, r"conv2d: padding is \(\(1, 1\), 1\), expected 2 \(low, high\) pairs"),
+        ({"padding": 2**70}, ValueError, "expected numbers below 2"),
+        ({"stride": -(2**70)}, ValueError, "expected numbers below 2"),
+        ({"padding": ((0, 2**70), (0, 0))}, ValueError, "expected numbers below 2"),
+        ({"padding_mode": None}, TypeError, "conv2d: padding_mode is None, expected a name"),
+    ],
+)  # fmt: skip
+def test_settings_of_another_kind(keywords: dict[str, Any], kind: type[Exception], text: str) -> None:
+    x, w = x_w(2)
+    for _ in range(2):  # the second time nothing is in a cache either
+        with pytest.raises(kind, match=text):
+            F.conv2d(x, w, **keywords)
+
+
+def test_a_limit_beyond_all_memory_is_none() -> None:
+    x, w = x_w(2)
+    assert F.conv2d(x, w, workspace_limit=2**70).shape == F.conv2d(x, w).shape
+
+
+def test_listing_refuses_what_is_no_problem() -> None:
+    for shapes in (
+        ((-1, 3, 5, 5), (4, 3, 3, 3)),
+        ((1, 3, -5, 5), (4, 3, 3, 3)),
+        ((1, 3, 5, 5), (4, 3, -3, 3)),
+    ):
+        with pytest.raises(ValueError, match=r"conv_algorithms: got input .*, expected no negative extents"):
+            fastcnn.conv_algorithms(*shapes)
+    with pytest.raises(
+        ValueError, match="conv: pass is 'fw', expected forward, backward_input or backward_weight"
+    ):
+        fastcnn.conv_algorithms((1, 3, 5, 5), (4, 3, 3, 3), pass_="fw")
+    for dtype in ("uint8", "int64", "bool"):
+        with pytest.raises(TypeError, match=f"conv_algorithms: got dtype {dtype}, expected a float dtype"):
+            fastcnn.conv_algorithms((1, 3, 5, 5), (4, 3, 3, 3), dtype=dtype)
+
+
+def test_transposed_refusals() -> None:
+    x, w = fastcnn.zeros(1, 4, 5, 5), fastcnn.zeros(4, 3, 3, 3)
+    for keywords, kind, text in (
+        ({"output_size": 1.5}, TypeError, "output_size is 1.5, expected an int or a tuple of ints"),
+        ({"output_size": (11.0, 11.0)}, TypeError, "output_size is .*, expected an int or a tuple of ints"),
+        ({"stride": 2**61}, ValueError, "the output would have extent .* on axis 0, expected below 2"),
+        ({"padding": -1}, ValueError, r"padding along height is \(-1, -1\), expected 0 or more"),
+        ({"padding": "full"}, ValueError, "padding: got 'full', expected an int, a tuple, 'same'"),
+        ({"stride": 0}, ValueError, "got extent 5, stride 0 and dilation 1, expected at least 1 each"),
+        ({"groups": 1.5}, TypeError, "conv_transpose2d: groups is 1.5, expected an int"),
+    ):  # fmt: skip
+        with pytest.raises(kind, match=text):
+            F.conv_transpose2d(x, w, **keywords)

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 from cases import ConvCase, conv
-from conv_tools import PASSES, operands, run, tensors
-from helpers import assert_close, conv_rows, is_direct_like
+from conv_tools import operands, run, tensors
+from helpers import PASSES, assert_close, conv_rows, is_direct_like
 
 import fastcnn
 

@@ -11,16 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 from cases import ConvCase
-from conv_tools import FORWARD, drawn, operands, tensors
+from conv_tools import FORWARD, TRANSPOSED, drawn, operands, tensors
 from helpers import UNIT
 
 import fastcnn
-from fastcnn import functional as F
 
 torch = pytest.importorskip("torch")
 CASES = 510
 PARTS = 6
-TRANSPOSED = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
 
 
 def near(actual: Any, theirs: Any, terms: int, dtype: str, what: str) -> None:

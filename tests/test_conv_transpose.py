@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import gradcheck
+from helpers import assert_same_trace, gradcheck
 
 import fastcnn
 from fastcnn import functional as F
-from fastcnn import nn
+from fastcnn import memory, nn
 
 FUNCTIONS = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
 
@@ -146,6 +146,96 @@ def test_errors() -> None:
         F.conv_transpose2d(fastcnn.zeros(1, 4, 1, 1), w, padding=2)
     with pytest.raises(ValueError, match=r"expected 3D \(unbatched\) or 4D"):
         F.conv_transpose2d(fastcnn.zeros(4, 5), w)
+
+
+@pytest.mark.parametrize("axes", [1, 2, 3])
+@pytest.mark.parametrize("name", ["same", "same_lower", "valid"])
+def test_named_padding_crops_torchs_whole_output(axes: int, name: str) -> None:
+    """torch has no "same" here: its output without padding, cut on both sides by TensorFlow's rule; groups and all."""
+    torch = pytest.importorskip("torch")
+    for k, s, d, groups in itertools.product((1, 2, 3), (1, 2, 3), (1, 2), (1, 2)):
+        x, w, b = draw(2, 4, *(3, 4, 2)[:axes]), draw(4, 3, *(k,) * axes), draw(3 * groups)
+        arguments = dict(stride=s, dilation=d, groups=groups)
+        y = FUNCTIONS[axes](
+            fastcnn.tensor(x), fastcnn.tensor(w), fastcnn.tensor(b), padding=name, **arguments
+        )
+        # Enough output_padding that the whole of n * s is there; where the kernel is short, zeros and the bias.
+        function = getattr(torch.nn.functional, f"conv_transpose{axes}d")
+        whole = function(torch.tensor(x), torch.tensor(w), torch.tensor(b), **arguments).numpy()
+        if name != "valid":
+            cuts = []
+            for n in x.shape[2:]:
+                total = max((n - 1) * s + d * (k - 1) + 1 - n * s, 0)
+                first = total // 2 if name == "same" else total - total // 2
+                cuts.append(slice(first, first + n * s))
+            whole = whole[(slice(None), slice(None), *cuts)]
+            assert y.shape[2:] == tuple(n * s for n in x.shape[2:])
+        got = np.asarray(y)
+        inside = tuple(slice(0, n) for n in whole.shape)
+        np.testing.assert_allclose(got[inside], whole, rtol=1e-12, atol=1e-12)
+        rest = got.copy()
+        rest[inside] = b.reshape(-1, *[1] * axes)
+        np.testing.assert_array_equal(rest, np.broadcast_to(b.reshape(-1, *[1] * axes), rest.shape))
+
+
+def test_output_size_of_named_padding() -> None:
+    """ "same" leaves open which of the s outputs that conv maps back to n is meant."""
+    w = fastcnn.tensor(draw(2, 3, 3))
+    x = fastcnn.tensor(draw(1, 2, 5))
+    for size in (13, 14, 15):
+        assert F.conv_transpose1d(x, w, stride=3, padding="same", output_size=size).shape == (1, 3, size)
+        back = F.conv1d(fastcnn.zeros(1, 3, size, dtype="float64"), w, stride=3, padding="same")
+        assert back.shape == x.shape
+    for size in (12, 16):
+        with pytest.raises(ValueError, match=f"output_size {size} is not possible .*, expected 13 to 15"):
+            F.conv_transpose1d(x, w, stride=3, padding="same", output_size=size)
+    with pytest.raises(
+        ValueError, match="output_padding is 1, expected 0 with padding='same'; use output_size"
+    ):
+        F.conv_transpose1d(x, w, stride=3, padding="same", output_padding=1)
+
+
+def test_algo_and_limit_are_those_of_this_ops_passes() -> None:
+    """A dict's "forward" is the transposed convolution's own forward pass."""
+    x = fastcnn.tensor(draw(1, 24, 6, 6), dtype="float32").requires_grad_()
+    w = fastcnn.tensor(draw(24, 24, 3, 3), dtype="float32").requires_grad_()
+
+    def workspaces(**keywords: Any) -> tuple[int, int]:
+        """(of the forward pass, of both gradients)"""
+        counts = []
+        with memory.track() as forward:
+            y = F.conv_transpose2d(x, w, **keywords)
+        with memory.track() as backward:
+            y.backward(fastcnn.ones(*y.shape))
+        for t in (forward, backward):
+            counts.append(sum(e.kind == "allocate" and e.category == "workspace" for e in t.events))
+        return counts[0], counts[1]
+
+    assert workspaces(algo="im2col") == (1, 2)
+    assert workspaces(algo="direct") == (0, 0)
+    assert workspaces(
+        algo={"forward": "direct", "backward_input": "im2col", "backward_weight": "im2col"}
+    ) == (0, 2)
+    assert workspaces(
+        algo={"forward": "im2col", "backward_input": "direct", "backward_weight": "direct"}
+    ) == (1, 0)
+    free = {"backward_input": "im2col", "backward_weight": "im2col"}
+    assert workspaces(workspace_limit={"forward": 0}, algo=free) == (0, 2)
+    assert workspaces(
+        workspace_limit={"backward_input": 0, "backward_weight": 0}, algo={"forward": "im2col"}
+    ) == (1, 0)
+    with fastcnn.prefer_algo("direct"):
+        assert workspaces() == (0, 0)
+
+
+def test_meta_allocates_alike() -> None:
+    def step(device: str) -> None:
+        x = fastcnn.zeros(2, 4, 5, 5, device=device).requires_grad_()
+        w, b = (fastcnn.zeros(*s, device=device).requires_grad_() for s in ((4, 3, 3, 3), (3,)))
+        y = F.conv_transpose2d(x, w, b, stride=2, padding=1, output_padding=1)
+        y.backward(y.detach())
+
+    assert_same_trace(step)
 
 
 # ---- nn.grad ------------------------------------------------------------------------------------------------

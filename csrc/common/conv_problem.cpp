@@ -85,6 +85,10 @@ ConvProblem::ConvProblem(const char* op, const Dims& x, const Dims& weight, cons
   for (const Dims* d : {&g.stride, &g.dilation, &g.pad_low, &g.pad_high})
     FC_CHECK(d->n == spatial, op, ": stride, padding and dilation need ", spatial, " numbers, got ",
              to_string(*d));
+  for (const Dims* d : {&x, &weight})
+    for (int64_t extent : *d)
+      FC_CHECK(extent >= 0, op, ": got input ", to_string(x), " and weight ", to_string(weight),
+               ", expected no negative extents");
   N = x[0];
   C = x[1];
   K = weight[0];

@@ -138,6 +138,7 @@ ConvGradients conv_backward(const char* op, const Tensor& x, const Tensor& w, co
 
 std::vector<ConvRow> conv_rows(const Dims& x_shape, const Dims& w_shape, const ConvGeometry& geometry,
                                Pass pass, DType dtype, Device device, const AlgoRequest& request, bool bias) {
+  FC_CHECK_TYPE(is_float(dtype), "conv_algorithms: got dtype ", name_of(dtype), ", expected a float dtype");
   ConvProblem problem("conv_algorithms", x_shape, w_shape, geometry, dtype);
   problem.epilogue.bias = bias && pass == Pass::forward;
   std::vector<ConvRow> rows;

@@ -24,7 +24,7 @@ Limit = int | None | Mapping[str, int | None]
 def per_axis(op: str, name: str, value: Any, axes: int) -> tuple[int, ...]:
     """3 -> (3, 3); a sequence of one or `axes` ints passes."""
     if isinstance(value, int):
-        return (value,) * axes
+        return _within(op, name, (value,) * axes)
     try:  # 1.5 is no stride and "3" no kernel; NumPy's ints are ints
         out = tuple(index(v) for v in (value if hasattr(value, "__len__") else (value,)))
     except (TypeError, ValueError):
@@ -33,7 +33,32 @@ def per_axis(op: str, name: str, value: Any, axes: int) -> tuple[int, ...]:
         out *= axes
     if len(out) != axes:
         raise ValueError(f"{op}: {name} has {len(out)} entries {out}, expected an int or {axes} ints")
-    return out
+    return _within(op, name, out)
+
+
+def _within(op: str, name: str, values: tuple[int, ...]) -> tuple[int, ...]:
+    """The values, if they fit the compiled side's 64 bits."""
+    if any(not -(2**62) < v < 2**62 for v in values):
+        raise ValueError(f"{op}: {name} is {values}, expected numbers below 2^40")
+    return values
+
+
+def group_count(op: str, groups: Any) -> int:
+    """`groups` as an int."""
+    try:
+        return _within(op, "groups", (index(groups),))[0]
+    except TypeError:
+        raise TypeError(f"{op}: groups is {groups!r}, expected an int") from None
+
+
+def check_operands(op: str, **operands: Any) -> None:
+    """TypeError naming the first operand that is no tensor; called where something has failed already."""
+    for name, value in operands.items():
+        if not isinstance(value, Tensor) and (value is not None or name != "bias"):
+            raise TypeError(
+                f"{op}: {name} is a {type(value).__module__}.{type(value).__name__}, expected a fastcnn.Tensor; "
+                "use fastcnn.from_numpy or fastcnn.tensor"
+            ) from None
 
 
 def padding_pairs(
@@ -53,7 +78,8 @@ def padding_pairs(
         if len(padding) != axes or any(not isinstance(p, (tuple, list)) or len(p) != 2 for p in padding):
             raise ValueError(f"{op}: padding is {padding!r}, expected {axes} (low, high) pairs")
         try:
-            return tuple(index(p[0]) for p in padding), tuple(index(p[1]) for p in padding)
+            low, high = (_within(op, "padding", tuple(index(p[i]) for p in padding)) for i in (0, 1))
+            return low, high
         except TypeError:
             raise TypeError(f"{op}: padding is {padding!r}, expected pairs of ints") from None
     both = per_axis(op, "padding", padding, axes)
@@ -92,7 +118,10 @@ def geometry(
         raise ValueError(
             f"{op}: expected {axes + 1}D (unbatched) or {axes + 2}D (batched) input, got shape {x_shape}"
         )
-    return _geometry(op, axes, extents, w_shape[2:], stride, padding, dilation, int(groups), padding_mode)
+    if not isinstance(padding_mode, str):
+        raise TypeError(f"{op}: padding_mode is {padding_mode!r}, expected a name")
+    groups = group_count(op, groups)
+    return _geometry(op, axes, extents, w_shape[2:], stride, padding, dilation, groups, padding_mode)
 
 
 class Conv(Function):
@@ -182,31 +211,32 @@ def _conv(
     padding_mode: str, algo: Algo, limit: Limit,
 ) -> Tensor:  # fmt: skip
     op = _OPS[axes - 1]
-    if x.ndim == axes + 1:  # one image without the batch axis
-        from fastcnn.functional.shape import reshape, unsqueeze
-
-        y = _conv(
-            axes, unsqueeze(x, 0), w, bias, stride, padding, dilation, groups, padding_mode, algo, limit
-        )
-        return reshape(y, y.shape[1:])
-    kinds = (
-        stride.__class__,
-        padding.__class__,
-        dilation.__class__,
-    )  # 1 == 1.0, but only one of them is a stride
-    key = axes, stride, padding, dilation, groups, padding_mode, kinds
     try:
-        shape = _geometries.get(key)
-    except TypeError:  # lists
-        shape = key = None
-    if shape is None:
-        shape = geometry(op, axes, x.shape, w.shape, stride, padding, dilation, groups, padding_mode)
-        if key is not None and not isinstance(padding, str) and len(_geometries) < 1000:
-            _geometries[key] = shape
-    rows = requests(algo, limit)
-    if _core.records(x, w, bias):
-        return Conv.apply(x, w, bias, op, shape, rows)
-    return _core.conv_forward(op, x, w, bias, shape, rows[0])
+        if x.ndim == axes + 1:  # one image without the batch axis
+            from fastcnn.functional.shape import reshape, unsqueeze
+
+            y = _conv(
+                axes, unsqueeze(x, 0), w, bias, stride, padding, dilation, groups, padding_mode, algo, limit
+            )
+            return reshape(y, y.shape[1:])
+        # 1 == 1.0, but only one of them is a stride
+        kinds = stride.__class__, padding.__class__, dilation.__class__, groups.__class__
+        key = axes, stride, padding, dilation, groups, padding_mode, kinds
+        try:
+            shape = _geometries.get(key)
+        except TypeError:  # lists
+            shape = key = None
+        if shape is None:
+            shape = geometry(op, axes, x.shape, w.shape, stride, padding, dilation, groups, padding_mode)
+            if key is not None and not isinstance(padding, str) and len(_geometries) < 1000:
+                _geometries[key] = shape
+        rows = requests(algo, limit)
+        if _core.records(x, w, bias):
+            return Conv.apply(x, w, bias, op, shape, rows)
+        return _core.conv_forward(op, x, w, bias, shape, rows[0])
+    except (TypeError, AttributeError):
+        check_operands(op, input=x, weight=w, bias=bias)
+        raise
 
 
 def conv1d(

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from operator import index
 from typing import Any
 
 from fastcnn._loader import _core
 from fastcnn.algorithms import requests
 from fastcnn.autograd import Context, Function, Tensor
-from fastcnn.functional.conv import Algo, Conv, ConvWeight, Limit, padding_pairs, per_axis
+from fastcnn.functional.conv import (
+    Algo,
+    Conv,
+    ConvWeight,
+    Limit,
+    check_operands,
+    group_count,
+    padding_pairs,
+    per_axis,
+)
 from fastcnn.functional.shape import _SliceBackward, reshape, unsqueeze
 
 __all__ = ["conv_transpose1d", "conv_transpose2d", "conv_transpose3d"]
@@ -74,7 +84,10 @@ def _named_extents(
 def _wanted_sizes(op: str, output_size: Any, axes: int) -> tuple[int | None, ...]:
     if output_size is None:
         return (None,) * axes
-    sizes = [output_size] * axes if isinstance(output_size, int) else [int(s) for s in output_size]
+    try:
+        sizes = [output_size] * axes if isinstance(output_size, int) else [index(s) for s in output_size]
+    except TypeError:
+        raise TypeError(f"{op}: output_size is {output_size!r}, expected an int or a tuple of ints") from None
     if len(sizes) in (axes + 1, axes + 2):  # torch takes whole shapes too
         sizes = sizes[-axes:]
     if len(sizes) != axes:
@@ -122,6 +135,8 @@ def _plan(
             )
         if not named:
             full = smallest + extra
+        if full >= 2**40:
+            raise ValueError(f"{op}: the output would have extent {full} on axis {i}, expected below 2^40")
         if full < 1:
             raise ValueError(
                 f"{op}: the output would have extent {full} on axis {i}; use less padding than {front}, {back}"
@@ -141,6 +156,7 @@ def _conv_transpose(
     dilation: Any, output_size: Any, algo: Algo, limit: Limit,
 ) -> Tensor:  # fmt: skip
     op = f"conv_transpose{axes}d"
+    check_operands(op, input=x, weight=w, bias=bias)
     if x.ndim not in (axes + 1, axes + 2) or w.ndim != axes + 2:
         raise ValueError(
             f"{op}: got input {x.shape} and weight {w.shape}, expected {axes + 1}D (unbatched) or {axes + 2}D "
@@ -149,7 +165,7 @@ def _conv_transpose(
     unbatched = x.ndim == axes + 1
     if unbatched:
         x = unsqueeze(x, 0)
-    groups = int(groups)
+    groups = group_count(op, groups)
     if groups < 1 or w.shape[0] % groups:
         raise ValueError(
             f"{op}: groups is {groups}, expected a positive divisor of the {w.shape[0]} input channels"

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import index
 from typing import Any
 
 from fastcnn.algorithms import requests
 from fastcnn.autograd import Tensor
-from fastcnn.functional.conv import Algo, ConvInput, ConvWeight, Limit, geometry
+from fastcnn.functional.conv import Algo, ConvInput, ConvWeight, Limit, check_operands, geometry
 
 __all__ = ["conv1d_input", "conv1d_weight", "conv2d_input", "conv2d_weight", "conv3d_input", "conv3d_weight"]
 
@@ -16,7 +17,8 @@ def _input_gradient(
     axes: int, input_size: Sequence[int], weight: Tensor, grad_output: Tensor, stride: Any, padding: Any,
     dilation: Any, groups: int, padding_mode: str, algo: Algo, limit: Limit,
 ) -> Tensor:  # fmt: skip
-    op, size = f"conv{axes}d_input", tuple(int(s) for s in input_size)
+    op, size = f"conv{axes}d_input", tuple(index(s) for s in input_size)
+    check_operands(op, weight=weight, grad_output=grad_output)
     shape = geometry(op, axes, size, weight.shape, stride, padding, dilation, groups, padding_mode)
     return ConvInput.apply(weight, grad_output, size, op, shape, requests(algo, limit))
 
@@ -25,7 +27,8 @@ def _weight_gradient(
     axes: int, input: Tensor, weight_size: Sequence[int], grad_output: Tensor, stride: Any, padding: Any,
     dilation: Any, groups: int, padding_mode: str, algo: Algo, limit: Limit,
 ) -> Tensor:  # fmt: skip
-    op, size = f"conv{axes}d_weight", tuple(int(s) for s in weight_size)
+    op, size = f"conv{axes}d_weight", tuple(index(s) for s in weight_size)
+    check_operands(op, input=input, grad_output=grad_output)
     shape = geometry(op, axes, input.shape, size, stride, padding, dilation, groups, padding_mode)
     return ConvWeight.apply(input, grad_output, size, op, shape, requests(algo, limit))
 

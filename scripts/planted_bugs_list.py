@@ -1,0 +1,376 @@
+"""The bugs that scripts/planted_bugs.py plants, one at a time: each is the smallest slip of its kind.
+
+`text` stands exactly once in `file` (tests/test_planted_bugs.py sees to it), and is replaced by `becomes`. `tests` is
+what pytest is given; those tests must pass as the code is and fail with the bug. A bug in a kernel that this machine
+cannot run is left out, and said so: `isa`.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Bug(NamedTuple):
+    """One mutation."""
+
+    name: str
+    file: str
+    text: str
+    becomes: str
+    breaks: str
+    tests: tuple[str, ...]
+    isa: str | None = None
+
+
+def bug(name: str, file: str, text: str, becomes: str, breaks: str, *tests: str, isa: str | None = None) -> Bug:
+    return Bug(name, file, text, becomes, breaks, tests, isa)
+
+
+CONV = "tests/test_conv.py"
+CHOICE = "tests/test_conv_choice.py"
+RULES = "tests/test_kernel_rules.py"
+TF32 = (
+    "vset([](float f) { uint32_t u; __builtin_memcpy(&u, &f, 4); u &= 0xFFFFE000u; __builtin_memcpy(&f, &u, 4); "
+    "return f; }(a[i / 3][(i % 3) * a_row]))"
+)
+
+BUGS: tuple[Bug, ...] = (
+    # ---- convolution: the direct row ----
+    bug(
+        "direct drops the last channel", "csrc/cpu/conv_direct.cpp",
+        "for (int64_t c = 0; c < Cg; ++c) sum += load(n, c0 + c, at) * A(w.at(k, c, tap));",
+        "for (int64_t c = 0; c < Cg - (Cg > 1); ++c) sum += load(n, c0 + c, at) * A(w.at(k, c, tap));",
+        "every output of the direct row with several channels", CONV,
+    ),
+    bug(
+        "direct accumulates float64 in float32", "csrc/cpu/conv_direct.cpp",
+        "struct Direct {\n  using A = Accumulator<T>;", "struct Direct {\n  using A = float;",
+        "float64 results have float32 errors", CONV,
+    ),
+    bug(
+        "direct accumulates float16 in float16", "csrc/cpu/conv_direct.cpp",
+        "sum += load(n, c0 + c, at) * A(w.at(k, c, tap));",
+        "sum = A(T(sum + load(n, c0 + c, at) * A(w.at(k, c, tap))));",
+        "16-bit sums round at every step", CONV,
+    ),
+    bug(
+        "direct leaves the bias out beside a residual", "csrc/cpu/conv_direct.cpp",
+        "if (p.epilogue.bias) sum += A(bias[k]);", "if (p.epilogue.bias && !p.epilogue.residual) sum += A(bias[k]);",
+        "missing bias in one fused combination", CHOICE,
+    ),
+    bug(
+        "direct multiplies the padding", "csrc/cpu/conv_direct.cpp",
+        "if (at[2] >= 0) f(tap, at);", "if (at[2] < 0) at[2] = 0;\n        f(tap, at);",
+        "padding taps read the first column", CONV,
+    ),
+    bug(
+        "reflect repeats the edge cell", "csrc/common/conv_problem.h",
+        "case PadMode::reflect: return i < 0 ? -i : 2 * (extent - 1) - i;",
+        "case PadMode::reflect: return i < 0 ? -i : 2 * extent - 1 - i;",
+        "reflect padding behind the input", CONV,
+    ),
+    # ---- convolution: im2col ----
+    bug(
+        "gather: circular padding one cell off", "csrc/cpu/kernels/gather.inl",
+        "case kPadCircular: return position < 0 ? position + extent : position - extent;",
+        "case kPadCircular: return position < 0 ? position + extent - 1 : position - extent;",
+        "circular padding before the input", CONV,
+    ),
+    bug(
+        "gather: a row before the tensor is taken for padding", "csrc/cpu/kernels/gather.inl",
+        "if (line == kNoLine) {", "if (line < 0) {", "inputs with negative strides", CONV,
+    ),
+    bug(
+        "gather: prologue on the padding", "csrc/cpu/kernels/gather.inl",
+        "gather_index(position, w->extent, g->padding) < 0)\n      continue;",
+        "gather_index(position, w->extent, kPadReplicate) < 0)\n      continue;",
+        "the shift of a fused normalisation leaks into the zeros beside a row", CHOICE,
+    ),
+    bug(
+        "gemm: tile edge advances by a whole tile", "csrc/cpu/kernels/gemm.inl",
+        "row += rows;", "row += kRows;", "rows between two unequal tiles", CONV,
+    ),
+    bug(
+        "gemm: no mask at the last column", "csrc/cpu/kernels/gemm.inl",
+        "return gemm_panel<NV>(t, t->n - (NV - 1) * kLanes);", "return gemm_panel<NV>(t, kLanes);",
+        "whole vectors are stored over the neighbours of a narrow block", CONV, CHOICE,
+    ),
+    bug(
+        "gemm: ten bits of mantissa", "csrc/cpu/kernels/gemm.inl",
+        "vset(a[i / 3][(i % 3) * a_row])", TF32, "TF32 where float32 is claimed", CONV,
+    ),
+    bug(
+        "vec: tail mask one lane too wide", "csrc/cpu/kernels/vec.h",
+        "return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));",
+        "return _mm256_cmpgt_epi32(_mm256_set1_epi32(n + 1), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));",
+        "AVX2 tails touch one element too many", CONV, CHOICE, isa="avx2",
+    ),
+    bug(
+        "vec: AVX-512 tail loses a lane", "csrc/cpu/kernels/vec.h",
+        "return static_cast<Mask>((1u << n) - 1u);", "return static_cast<Mask>((1u << n) / 2u);",
+        "AVX-512 tails keep one lane, the wrong one", CONV, isa="avx512",
+    ),
+    bug(
+        "patch gemm: bias of the first group for all", "csrc/cpu/patch_gemm.cpp",
+        "values[j] += p.bias[channel + j];", "values[j] += p.bias[j];", "bias of later groups and parts", CONV,
+    ),
+    bug(
+        "patch gemm: depth steps overwrite each other", "csrc/cpu/patch_gemm.cpp",
+        "t.accumulate = k > 0;", "t.accumulate = 0;", "sums longer than one step", CONV,
+    ),
+    bug(
+        "im2col: threads share their scratch", "csrc/cpu/conv_im2col.cpp",
+        "patch_gemm_task(g, task, space.scratch + slot * space.scratch_floats); },",
+        "patch_gemm_task(g, task, space.scratch + 0 * slot * space.scratch_floats); },",
+        "a race: one task gathers over another's patches", CONV,
+    ),
+    bug(
+        "im2col: a phase of a strided gradient ends early", "csrc/cpu/conv_patches.cpp",
+        "phase.count = div_up(p.in[axis] - index, stride);", "phase.count = p.in[axis] / stride;",
+        "last rows of dx at stride above 1", CONV,
+    ),
+    bug(
+        "im2col: filters not turned round in backward_input", "csrc/cpu/conv_patches.cpp",
+        "(phase[2].tap_first - s * phase[2].tap_down) * w.axis[2],", "s * phase[2].tap_down * w.axis[2],",
+        "dx with the filter's columns mirrored", CONV,
+    ),
+    bug(
+        "im2col: the last partial sum of dw is lost", "csrc/cpu/conv_im2col_weight.cpp",
+        "for (int64_t split = 1; split < cut.splits; ++split)",
+        "for (int64_t split = 1; split + 1 < cut.splits; ++split)",
+        "weight gradients of many pixels", CONV,
+    ),
+    bug(
+        "im2col: workspace short of the tail vectors", "csrc/cpu/conv_im2col_weight.cpp",
+        "round_up(std::min(cut.columns, kChunkColumns), kVector));", "std::min(cut.columns, kChunkColumns));",
+        "more memory is written than was stated and taken", CHOICE,
+    ),
+    bug(
+        "fold: padding cells behind the input are forgotten", "csrc/cpu/conv_patches.cpp",
+        "for (int64_t q = low + n; q < low + n + high; ++q)", "for (int64_t q = low + n; q + 1 < low + n + high; ++q)",
+        "dx of reflect, replicate and circular padding", CONV,
+    ),
+    # ---- convolution: depthwise ----
+    bug(
+        "depthwise: tail drops the last channel", "csrc/cpu/kernels/depthwise.inl",
+        "static_cast<int>(d->channels - c)", "static_cast<int>(d->channels - c - 1)",
+        "channels that do not fill a vector", CONV,
+    ),
+    bug(
+        "depthwise: pixels of a group of four share an address", "csrc/cpu/kernels/depthwise.inl",
+        "const float* at = x + i * d->source_step;", "const float* at = x + (i & 2) * d->source_step;",
+        "every second pixel of a row", CONV,
+    ),
+    bug(
+        "depthwise: order of sums follows the threads", "csrc/cpu/conv_depthwise.cpp",
+        "splits = Space::splits(p), sums = p.taps() * p.C;",
+        "splits = std::min<int64_t>(Space::splits(p), args.threads), sums = p.taps() * p.C;",
+        "bits of dw depend on the number of threads", CONV,
+    ),
+    bug(
+        "depthwise: a task clears its neighbour's last sum", "csrc/cpu/conv_depthwise.cpp",
+        "std::fill(partial, partial + sums, 0.0f);", "std::fill(partial - (split > 0), partial + sums, 0.0f);",
+        "a race for the border of two tasks", CONV,
+    ),
+    bug(
+        "depthwise: lists of lines one short", "csrc/cpu/conv_depthwise.cpp",
+        "line_floats = lines * widest * p.C;", "line_floats = (lines - 1) * widest * p.C;",
+        "workspace larger than stated", CONV, CHOICE,
+    ),
+    # ---- convolution: geometry and choice ----
+    bug(
+        "plan: twice the limit is allowed", "csrc/common/algo.cpp",
+        "bytes > request.workspace_limit", "bytes / 2 > request.workspace_limit",
+        "workspace_limit is not kept", CHOICE,
+    ),
+    bug(
+        "plan: the dearest row wins", "csrc/common/algo.cpp", "cost < best_cost", "cost > best_cost",
+        "auto is slow", CHOICE,
+    ),
+    bug(
+        "plan: a preference is an error", "csrc/common/algo.cpp",
+        "if (named && request.strict)", "if (named)", "prefer_algo raises where the row cannot run", CHOICE,
+    ),
+    bug(
+        "same: odd cell on the wrong side", "csrc/common/conv_problem.cpp",
+        'name == "same" ? total / 2 : total - total / 2', 'name == "same" ? total - total / 2 : total / 2',
+        "even kernels with padding by name", "tests/test_conv_padding.py",
+    ),
+    bug(
+        "output size rounds up", "csrc/common/conv_problem.cpp",
+        "room / stride + 1", "(room + stride - 1) / stride + 1", "shapes at stride above 1",
+        "tests/test_conv_padding.py",
+    ),
+    bug(
+        "empty output skips the checks", "csrc/ops/conv.cpp",
+        "const ConvPlan chosen = plan(table_of(props)",
+        "if (output.numel() == 0) return;\n  const ConvPlan chosen = plan(table_of(props)",
+        "a wrong algo passes unnoticed on an empty batch", CONV, "tests/test_conv_errors.py",
+    ),
+    bug(
+        "transposed: limits of the wrong pass", "fastcnn/functional/conv_transpose.py",
+        "rows = (backward_input, forward, backward_weight)", "rows = (forward, backward_input, backward_weight)",
+        "a dict per pass reaches the other pass", "tests/test_conv_transpose.py",
+    ),
+    bug(
+        "transposed: output_padding above the stride", "fastcnn/functional/conv_transpose.py",
+        "beyond = max(extra - back, 0)", "beyond = 0", "rows behind what the input reaches",
+        "tests/test_conv_transpose.py",
+    ),
+    # ---- pointwise, reductions, softmax ----
+    bug(
+        "relu swallows NaN", "csrc/cpu/kernels/pointwise.inl",
+        "FC_UNARY(Relu, x < 0 ? A(0) : x)", "FC_UNARY(Relu, x > 0 ? x : A(0))", "relu(NaN) is 0",
+        RULES,
+    ),
+    bug(
+        "relu's gradient at 0", "csrc/cpu/kernels/pointwise.inl",
+        "FC_BINARY(ReluBackward, b <= 0 ? A(0) : a)", "FC_BINARY(ReluBackward, b < 0 ? A(0) : a)",
+        "gradient 1 at exactly 0", RULES,
+    ),
+    bug(
+        "max loses NaN", "csrc/cpu/reduce.cpp",
+        "return ((kMax ? b > a : b < a) || is_nan(b)) ? b : a;", "return (kMax ? b > a : b < a) ? b : a;",
+        "max and min over NaN", RULES,
+    ),
+    bug(
+        "argmax takes the last of equals", "csrc/cpu/reduce.cpp",
+        "if (a.value == b.value) return a.index < b.index ? a : b;",
+        "if (a.value == b.value) return a.index > b.index ? a : b;", "ties", RULES,
+    ),
+    bug(
+        "sum: a chunk ends one element early", "csrc/cpu/reduce.cpp",
+        "const int64_t count = std::min(kBlock, run_end - i);",
+        "const int64_t count = std::min(kBlock, std::max<int64_t>(run_end - i - 1, 1));",
+        "sums longer than a block", RULES,
+    ),
+    bug(
+        "softmax: gradient without its sum", "csrc/cpu/softmax.cpp",
+        "v * A(double(g) - sum)", "v * A(double(g))", "dx of softmax", "tests/test_softmax.py",
+    ),
+    # ---- normalisation ----
+    bug(
+        "batch norm: biased running variance", "csrc/cpu/norm.cpp",
+        "new_var += total.m2 / (total.count - 1) / samples;", "new_var += total.m2 / total.count / samples;",
+        "running_var", "tests/test_norm.py",
+    ),
+    bug(
+        "batch norm: unbiased variance to normalise", "csrc/cpu/norm.cpp",
+        "std::sqrt(total.m2 / total.count + p.eps)", "std::sqrt(total.m2 / (total.count - 1) + p.eps)",
+        "y in training", "tests/test_norm.py",
+    ),
+    bug(
+        "norm: blocks merged without the distance of their means", "csrc/cpu/kernels/norm.inl",
+        "m2[c] += block_m2 + delta * delta * both;", "m2[c] += block_m2;", "variance of many rows",
+        "tests/test_norm.py",
+    ),
+    bug(
+        "layer norm: eps outside the root", "csrc/cpu/row_norm.cpp",
+        "A(1 / std::sqrt(square + p.eps))", "A(1 / (std::sqrt(square) + p.eps))", "rows of small variance",
+        "tests/test_norm.py",
+    ),
+    bug(
+        "local response norm: even windows lean forward", "csrc/cpu/local_response_norm.cpp",
+        "int64_t low = p.size / 2,\n          high = (p.size - 1) / 2;",
+        "int64_t low = (p.size - 1) / 2,\n          high = p.size / 2;",
+        "even sizes", "tests/test_norm.py",
+    ),
+    # ---- losses ----
+    bug(
+        "cross entropy: mean over positions, not weights", "csrc/cpu/cross_entropy.cpp",
+        "divisor = w(y);", "divisor = 1;", "weighted mean", "tests/test_loss.py",
+    ),
+    bug(
+        "cross entropy: smoothing on top of the whole target", "csrc/cpu/cross_entropy.cpp",
+        "loss = (1 - p.smoothing) * w(y) * cost(y);", "loss = w(y) * cost(y);", "label_smoothing",
+        "tests/test_loss.py",
+    ),
+    bug(
+        "huber: wrong offset of the line", "csrc/cpu/pointwise_loss.cpp",
+        "delta * (d - 0.5 * delta)", "delta * (d - delta)", "large errors", "tests/test_loss.py",
+    ),
+    # ---- random numbers, dropout ----
+    bug(
+        "philox: counter off by one", "csrc/cpu/kernels/dropout_table.inl",
+        "c0[i] = (uint32_t)(first_block + at + i);", "c0[i] = (uint32_t)(first_block + at + i + 1);",
+        "masks of contiguous tensors", "tests/test_dropout.py",
+    ),
+    bug(
+        "philox: nine rounds", "csrc/common/philox.h", "kPhiloxRounds = 10", "kPhiloxRounds = 9",
+        "the frozen stream", "tests/test_random.py", "tests/test_dropout.py",
+    ),
+    bug(
+        "dropout: survivors scaled by 1 + p", "fastcnn/functional/dropout.py",
+        "values or (1 / (1 - p) if p < 1", "values or (1 + p if p < 1", "mean of the output",
+        "tests/test_dropout.py",
+    ),
+    bug(
+        "dropout: the tail of a row is kept", "csrc/cpu/kernels/dropout_table.inl",
+        "y[i] = bits[i / 8] >> (i & 7) & 1 ? x[i] * (float)v.scale + (float)v.shift : (float)v.dropped;",
+        "y[i] = x[i] * (float)v.scale + (float)v.shift;", "elements beyond the last whole vector",
+        "tests/test_dropout.py",
+    ),
+    # ---- optimizers ----
+    bug(
+        "sgd: Nesterov's terms the wrong way round", "csrc/cpu/kernels/optim.inl",
+        "(n[4] != 0 ? g + n[3] * a : a)", "(n[4] != 0 ? a + n[3] * g : a)", "nesterov", "tests/test_optim.py",
+    ),
+    bug(
+        "adam: eps inside the root", "csrc/cpu/kernels/optim.inl",
+        "FC_RULE(Adam, 2, a += n[1] * (g - a); b = n[2] * b + n[3] * (g * g);\n"
+        "        x -= n[0] * (a / (o_sqrt(b) / n[4] + n[5]));)",
+        "FC_RULE(Adam, 2, a += n[1] * (g - a); b = n[2] * b + n[3] * (g * g);\n"
+        "        x -= n[0] * (a / (o_sqrt(b + n[5]) / n[4]));)",
+        "small gradients", "tests/test_optim.py",
+    ),
+    bug(
+        "adamw: decay left out", "csrc/cpu/kernels/optim.inl", "    x *= shrink;\n", "", "decoupled weight decay",
+        "tests/test_optim.py",
+    ),
+    bug(
+        "optimizer: saved tensors are not told", "csrc/ops/optim.cpp",
+        "++params[i]->storage->version;", "params[i]->storage->version += 0;",
+        "backward after a step uses changed weights without an error", "tests/test_optim.py",
+    ),
+    # ---- memory ----
+    bug(
+        "allocator: blocks rounded to 64 bytes", "csrc/memory/caching.cpp",
+        "SIZE_MAX / 2 : round_up(bytes, kAlignBytes);", "SIZE_MAX / 2 : round_up(bytes, 64);", "accounting of blocks",
+        "tests/test_memory_allocator.py",
+    ),
+    bug(
+        "allocator: a free gives back the request", "csrc/memory/caching.cpp",
+        "stats.allocated_bytes -= c->rounded;", "stats.allocated_bytes -= c->requested;", "allocated_bytes creeps up",
+        "tests/test_memory_allocator.py",
+    ),
+    bug(
+        "allocator: chunks do not merge downwards", "csrc/memory/caching.cpp",
+        "if (previous != kNoChunk && !chunks[previous].id) {",
+        "if (previous == kNoChunk - 1 && !chunks[previous].id) {",
+        "memory falls to pieces", "tests/test_memory_allocator.py",
+    ),
+    bug(
+        "storage: the last view frees nothing", "csrc/memory/storage.h",
+        "~AllocatedStorage() override { allocator_for(device).free(block); }", "~AllocatedStorage() override {}",
+        "every tensor leaks", "tests/test_memory_allocator.py",
+    ),
+    bug(
+        "trace: workspace tagged as temporary", "csrc/memory/workspace.h",
+        "Category::workspace", "Category::temporary", "reports by category", CHOICE,
+    ),
+    bug(
+        "limit: the very figure is refused", "csrc/memory/caching.cpp",
+        "stats.allocated_bytes > stats.limit_bytes - rounded;", "stats.allocated_bytes >= stats.limit_bytes - rounded;",
+        "set_limit(peak)", "tests/test_memory_allocator.py",
+    ),
+    # ---- threads and instruction sets ----
+    bug(
+        "threads: the last task is dropped", "csrc/cpu/thread_pool.cpp",
+        "if (task >= count_) return;", "if (task + 1 >= count_) return;", "ops on several threads", CONV,
+    ),
+    bug(
+        "isa: entries of the table swapped", "csrc/cpu/isa.cpp",
+        "found.push_back(avx2::table());", "found.push_back(baseline::table());", "AVX2 never runs",
+        RULES, isa="avx2",
+    ),
+)  # fmt: skip
