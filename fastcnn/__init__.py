@@ -30,6 +30,7 @@ from fastcnn.functional.matmul import bmm, dot, matmul, mm, mv, outer
 from fastcnn.functional.scatter import gather, scatter, scatter_add, take_along_dim
 from fastcnn.functional.sorting import argsort, cumsum, msort, sort, topk
 from fastcnn.functional.triangle import tril, triu
+from fastcnn.placement import device
 from fastcnn.random import (
     Generator,
     bernoulli,
@@ -64,3 +65,12 @@ from fastcnn.tensor import (
 _core._set_exception_types(OutOfMemoryError, DeviceError)
 set_num_threads = _core.set_num_threads
 get_num_threads = _core.num_threads
+
+
+def __getattr__(name: str) -> object:
+    """Parts that a program may not need are imported when they are first named."""
+    if name in ("data", "models"):
+        import importlib
+
+        return importlib.import_module(f"fastcnn.{name}")
+    raise AttributeError(f"module 'fastcnn' has no attribute {name!r}")

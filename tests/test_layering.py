@@ -36,7 +36,7 @@ FORBIDDEN = {
 # The package, lowest first; a module imports from its own layer and those before it. What is not named here
 # belongs to the last layer.
 LAYERS = (
-    {"_core", "_loader", "_version", "errors", "config", "handles"},
+    {"_core", "_loader", "_version", "errors", "config", "handles", "placement"},
     {"autograd"},
     {"algorithms", "functional", "random"},
     {"tensor"},

@@ -11,6 +11,7 @@ from fastcnn._loader import _core
 from fastcnn.autograd import Tensor
 from fastcnn.functional.conv import Algo, Limit, per_axis
 from fastcnn.nn.module import Module, Parameter
+from fastcnn.placement import default_device
 from fastcnn.tensor import dtype_name
 
 __all__ = ["Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d"]
@@ -22,7 +23,7 @@ _MODES = ("zeros", "reflect", "replicate", "circular")
 def new_parameter(shape: tuple[int, ...], dtype: Any = None, device: str | None = None) -> Parameter:
     """An uninitialised parameter, by default float32 on the CPU."""
     dtype = "float32" if dtype is None else dtype_name(dtype)
-    return Parameter(_core.empty(shape, dtype, device or "cpu", _core.CATEGORY["parameter"]))
+    return Parameter(_core.empty(shape, dtype, device or default_device(), _core.CATEGORY["parameter"]))
 
 
 def _padding(op: str, padding: Any, axes: int) -> Any:

@@ -11,6 +11,7 @@ from fastcnn.autograd import Tensor
 from fastcnn.functional.norm import _normalized_shape
 from fastcnn.nn.conv import new_parameter
 from fastcnn.nn.module import Module
+from fastcnn.placement import default_device
 from fastcnn.tensor import full
 
 __all__ = [
@@ -39,7 +40,7 @@ class _Norm(Module):
             self.register_parameter(
                 name, new_parameter((self.num_features,), dtype, device) if affine else None
             )
-        where = device or "cpu"
+        where = device or default_device()
         for name, value in (("running_mean", 0.0), ("running_var", 1.0)):
             kind = "float32" if dtype is None else dtype
             tensor = full((self.num_features,), value, kind, where) if track_running_stats else None
