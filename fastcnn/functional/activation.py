@@ -1,6 +1,9 @@
 """Activation functions. Values and gradients follow PyTorch, also at 0, at infinities and for NaN.
 
-Saved for backward: the output for relu, sigmoid and tanh (it lives anyway), else the input.
+Saved for backward: the output for relu, relu6, hardtanh, sigmoid and tanh (it lives anyway), else the input.
+
+``inplace=True`` is a permission: the result takes the input's memory unless something else needs that, such as a saved
+tensor or a view. So it never costs a gradient; use the return value, not the argument.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ __all__ = [
 ]  # fmt: skip
 
 _U, _B = _core.UNARY, _core.BINARY
-_FROM_OUTPUT = {"relu", "sigmoid", "tanh"}
+_FROM_OUTPUT = {"relu", "relu6", "hardtanh", "sigmoid", "tanh"}
 
 
 class _Activation(Function):
@@ -35,12 +38,26 @@ class _Activation(Function):
         return _core.binary(_B[name + "_backward"], dy, t, p0, p1), None, None, None
 
 
+class _Inplace(_Activation):
+    """The same with the input's memory: the tensor itself moves on to a new place in the graph."""
+
+    @staticmethod
+    def forward(ctx: Context, x: Tensor, name: str, p0: float, p1: float) -> Tensor:
+        _core.unary_(_U[name], x, p0, p1)
+        ctx.call = name, p0, p1
+        ctx.save_for_backward(x)
+        return x
+
+
 def _activation(x: Tensor, name: str, p0: float = 0.0, p1: float = 0.0, inplace: bool = False) -> Tensor:
     if inplace:
-        if x.requires_grad:
-            raise ValueError(f"{name}: inplace=True on a tensor that requires a gradient; use inplace=False")
-        _core.unary_(_U[name], x, p0, p1)
-        return x
+        if not _core.records(x):
+            _core.unary_(_U[name], x, p0, p1)
+            return x
+        if x._node is None:
+            raise ValueError(f"{name}: inplace=True on a leaf that requires a gradient; use inplace=False")
+        if name in _FROM_OUTPUT and x._storage_users == 1:
+            return _Inplace.apply(x, name, p0, p1)
     return _Activation.apply(x, name, p0, p1)
 
 
