@@ -9,7 +9,7 @@ from fastcnn import optim as optim
 from fastcnn import regularizers as regularizers
 from fastcnn._loader import _core
 from fastcnn._version import __version__ as __version__
-from fastcnn.algorithms import conv_algorithms, prefer_algo
+from fastcnn.algorithms import conv_algorithms, limit_workspace, prefer_algo
 from fastcnn.autograd import Function, enable_grad, grad, is_grad_enabled, no_grad, set_grad_enabled
 from fastcnn.creation import arange, empty_like, eye, full_like, linspace, ones_like, zeros_like
 from fastcnn.errors import DeviceError, OutOfMemoryError
@@ -44,6 +44,7 @@ from fastcnn.random import (
     randperm,
     set_rng_state,
 )
+from fastcnn.serialize import load, save
 from fastcnn.tensor import (
     Tensor,
     bfloat16,

@@ -14,6 +14,7 @@ from fastcnn.handles import RemovableHandle
 __all__: list[str] = [
     "BINARY",
     "CATEGORY",
+    "MAX_DIMS",
     "REDUCE",
     "UNARY",
     "AlgoRequest",
@@ -24,7 +25,9 @@ __all__: list[str] = [
     "PoolGeometry",
     "RandomKey",
     "SavedTensors",
+    "Shadow",
     "Tensor",
+    "Trace",
     "apply",
     "arange",
     "available_isas",
@@ -85,17 +88,20 @@ __all__: list[str] = [
     "max_pool_forward",
     "max_pool_gather",
     "max_pool_indices",
+    "memory_acquire_twin",
     "memory_categories",
     "memory_empty_cache",
     "memory_guard",
     "memory_guard_violations",
     "memory_mark",
+    "memory_release_twin",
     "memory_reset_peak",
     "memory_set_guard",
     "memory_set_limit",
     "memory_start_trace",
     "memory_stats",
     "memory_stop_trace",
+    "memory_trace_id",
     "named_padding",
     "nonzero",
     "null_op",
@@ -112,6 +118,7 @@ __all__: list[str] = [
     "random_permutation",
     "random_uniform",
     "records",
+    "redirect_devices",
     "reduce",
     "reduce_arg",
     "row_norm_backward",
@@ -121,6 +128,7 @@ __all__: list[str] = [
     "select",
     "set_grad_enabled",
     "set_isa",
+    "set_layer",
     "set_num_threads",
     "set_phase",
     "shares_memory",
@@ -136,6 +144,25 @@ __all__: list[str] = [
     "unsqueeze",
     "where",
 ]
+
+class Trace:
+    __hash__: typing.ClassVar[None] = None
+
+    def __eq__(self, arg0: Trace) -> bool: ...
+    def __len__(self) -> int: ...
+    def by_category(self, arg0: typing.SupportsInt | typing.SupportsIndex) -> list[int]: ...
+    def event(self, arg0: typing.SupportsInt | typing.SupportsIndex) -> tuple: ...
+    def layers(
+        self,
+        arg0: typing.SupportsInt | typing.SupportsIndex,
+        arg1: collections.abc.Mapping[
+            typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex
+        ],
+    ) -> dict: ...
+    def list(self) -> list: ...
+    def live(self, arg0: typing.SupportsInt | typing.SupportsIndex) -> list: ...
+    def peak(self) -> int: ...
+    def timeline(self) -> numpy.typing.NDArray[numpy.int64]: ...
 
 class _TestBlock:
     @property
@@ -361,6 +388,8 @@ class Tensor:
 class SavedTensors:
     def unpack(self, arg0: str) -> list: ...
     @property
+    def layer(self) -> int: ...
+    @property
     def positions(self) -> list[int]: ...
 
 class ConvGeometry:
@@ -475,6 +504,17 @@ class PoolGeometry:
         arg5: bool,
         arg6: bool,
     ) -> None: ...
+
+class Shadow:
+    def __init__(self, arg0: str) -> None: ...
+    def add(
+        self,
+        arg0: typing.Any,
+        arg1: typing.SupportsInt | typing.SupportsIndex,
+        arg2: str | None,
+        arg3: typing.SupportsInt | typing.SupportsIndex,
+    ) -> None: ...
+    def restore(self) -> None: ...
 
 def _set_context_type(arg0: typing.Any) -> None: ...
 def _set_exception_types(arg0: typing.Any, arg1: typing.Any) -> None: ...
@@ -718,17 +758,20 @@ def max_pool_forward(
 ) -> tuple[Tensor, Tensor | None]: ...
 def max_pool_gather(arg0: str, arg1: Tensor, arg2: Tensor, arg3: PoolGeometry) -> Tensor: ...
 def max_pool_indices(arg0: str, arg1: tuple[int, ...], arg2: Tensor, arg3: PoolGeometry) -> Tensor: ...
+def memory_acquire_twin(arg0: str) -> str: ...
 def memory_categories() -> list: ...
 def memory_empty_cache(arg0: str) -> None: ...
 def memory_guard(arg0: str) -> bool: ...
 def memory_guard_violations(arg0: str) -> int: ...
 def memory_mark(arg0: str, arg1: str) -> None: ...
+def memory_release_twin(arg0: str) -> None: ...
 def memory_reset_peak(arg0: str) -> None: ...
 def memory_set_guard(arg0: str, arg1: bool) -> None: ...
 def memory_set_limit(arg0: str, arg1: typing.SupportsInt | typing.SupportsIndex | None) -> None: ...
 def memory_start_trace(arg0: str) -> None: ...
 def memory_stats(arg0: str) -> dict: ...
-def memory_stop_trace(arg0: str) -> list: ...
+def memory_stop_trace(arg0: str) -> Trace: ...
+def memory_trace_id(arg0: Tensor) -> int: ...
 def named_padding(
     arg0: str,
     arg1: typing.SupportsInt | typing.SupportsIndex,
@@ -782,6 +825,7 @@ def random_uniform(
     arg4: RandomKey,
 ) -> Tensor: ...
 def records(*args) -> bool: ...
+def redirect_devices(arg0: str | None) -> str | None: ...
 def reduce(
     op: typing.SupportsInt | typing.SupportsIndex,
     x: Tensor,
@@ -838,6 +882,7 @@ def select(
 ) -> Tensor: ...
 def set_grad_enabled(arg0: bool) -> None: ...
 def set_isa(arg0: str) -> None: ...
+def set_layer(arg0: typing.SupportsInt | typing.SupportsIndex) -> int: ...
 def set_num_threads(arg0: typing.SupportsInt | typing.SupportsIndex) -> None: ...
 def set_phase(arg0: str) -> None: ...
 def shares_memory(arg0: Tensor, arg1: Tensor) -> bool: ...
@@ -933,6 +978,7 @@ CATEGORY: dict = {
     "layout": 7,
     "temporary": 8,
 }
+MAX_DIMS: int = 8
 REDUCE: dict = {"sum": 0, "prod": 1, "max": 2, "min": 3, "any": 4, "all": 5, "argmax": 6, "argmin": 7}
 UNARY: dict = {
     "copy": 0,

@@ -14,6 +14,7 @@ PASSES = ("forward", "backward_input", "backward_weight")
 
 class _Preference(threading.local):
     name: str | None = None
+    limit: int | None = None
 
 
 _preference = _Preference()
@@ -34,10 +35,27 @@ def prefer_algo(name: str) -> Iterator[None]:
         _preference.name = previous
 
 
+@contextlib.contextmanager
+def limit_workspace(limit: int | None) -> Iterator[None]:
+    """Inside the ``with`` block, convolutions without a ``workspace_limit`` of their own use at most `limit` bytes.
+
+    The backward pass of a layer keeps to the limit in force at its forward call. None takes a surrounding limit away.
+    """
+    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 0):
+        raise ValueError(f"limit_workspace: got {limit!r}, expected bytes >= 0 or None")
+    previous, _preference.limit = _preference.limit, limit
+    try:
+        yield
+    finally:
+        _preference.limit = previous
+
+
 def requests(
     algo: str | Mapping[str, str], workspace_limit: int | None | Mapping[str, int | None]
 ) -> tuple[Any, ...]:
     """(forward, backward_input, backward_weight) requests for the compiled planner."""
+    if workspace_limit is None:
+        workspace_limit = _preference.limit
     if algo == "auto" and workspace_limit is None and _preference.name is None:
         return _AUTO, _AUTO, _AUTO
     if not isinstance(algo, (str, Mapping)):

@@ -257,6 +257,7 @@ def _run(
         edges = node.edges
         if node._saved is None:
             _ = node.saved_tensors  # raises: freed by an earlier pass
+        _core.set_layer(node._saved.layer)
         results = _call(node, grads, create)
         grads = g = None
         if not retain:
@@ -376,9 +377,10 @@ def _roots(outputs: list[Tensor], gradients: Sequence[Tensor | None]) -> tuple[l
 
 @contextlib.contextmanager
 def _phase(name: str) -> Iterator[None]:
-    previous = _core.phase()
+    previous, layer = _core.phase(), _core.set_layer(0)
     _core.set_phase(name)
     try:
         yield
     finally:
         _core.set_phase(previous)
+        _core.set_layer(layer)

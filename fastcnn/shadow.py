@@ -1,50 +1,212 @@
-"""Runs a model on a meta twin without touching it: parameters and buffers are exchanged for shadows meanwhile."""
+"""Dry runs: the very same model, optimizer and step run on a meta twin, and nothing of theirs is touched.
+
+Their tensors stay the same Python objects but mean memory of a twin for a while, so whatever holds them (a closure, an
+optimizer's groups, hooks) goes on working. The twin is lent to one dry run and empty at its start, so what it reserves
+is what a fresh process would.
+"""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from fastcnn._loader import _core
-from fastcnn.random import get_rng_state, set_rng_state
+from fastcnn.autograd import Tensor
+from fastcnn.nn.watch import LayerWatch
+from fastcnn.random import Generator, default_generator
 
-_PARAMETER, _BUFFER = _core.CATEGORY["parameter"], _core.CATEGORY["buffer"]
+_CATEGORY = _core.CATEGORY
 
 
-@contextlib.contextmanager
-def shadow(model: Any, device: str, dtype: str | None = None) -> Iterator[dict[int, Any]]:
-    """Inside the ``with`` block every parameter and buffer of `model` is a twin on the meta `device`.
+class DryRun:
+    """``with DryRun(model, optimizer) as run:`` all that the block computes happens on the twin ``run.device``.
 
-    The twins have the originals' shapes, memory order, dtype (or `dtype`, for float ones) and sharing; the originals,
-    their values and gradients, and the random state are untouched. Yields {id(original parameter): twin}.
+    Args:
+        objects: modules, optimizers, learning rate schedules, tensors, and lists, tuples or dicts of them.
+        device: whose twin: "cpu", "cuda", a card's such as "meta:h200"; None is the device of the first tensor.
+        dtype: converts float parameters and buffers; None keeps them.
+        trace: ``begin`` starts recording every allocation (``run.trace`` after the block).
+
+    Inside, device names "cpu" and, for a GPU's twin, "cuda" mean the twin on this thread. Shadowed tensors must not be
+    used by other threads meanwhile. Afterwards values, gradients, modes, attributes and random state are as before.
     """
-    from fastcnn.nn.module import Parameter
 
-    twins: dict[int, Any] = {}
-    undo: list[tuple[dict[str, Any], str, Any]] = []
+    def __init__(
+        self, *objects: Any, device: str | None = None, dtype: str | None = None, trace: bool = True
+    ) -> None:
+        self.modules: list[Any] = []
+        self.optimizers: list[Any] = []
+        self._tensors: list[Any] = []
+        self._others: list[Any] = []
+        seen: set[int] = set()
+        for o in objects:
+            self._sort(o, seen)
+        self._dtype, self._tracing = dtype, trace
+        self.of = _base(device if device is not None else self._device())
+        self.trace: Any = None
+        self.watch = LayerWatch()
+        self.owners: dict[int, int] = {}
+        self.peak_bytes = self.reserved_bytes = 0
 
-    def twin_of(t: Any, is_parameter: bool) -> Any:
-        if id(t) not in twins:
-            kind = (
-                dtype
-                if dtype is not None and t.dtype in ("float32", "float64", "float16", "bfloat16")
-                else t.dtype
-            )
-            copy = _core.to(_core.detach(t), kind, device, True, _PARAMETER if is_parameter else _BUFFER)
-            twins[id(t)] = Parameter(copy, requires_grad=t.requires_grad) if is_parameter else copy
-        return twins[id(t)]
+    def _sort(self, o: Any, seen: set[int]) -> None:
+        from fastcnn.nn import Module
+        from fastcnn.optim import Optimizer
 
-    state = get_rng_state()
-    try:
-        for module in model.modules():
-            for table, is_parameter in ((module._parameters, True), (module._buffers, False)):
-                for name, t in table.items():
+        if id(o) in seen:
+            return
+        seen.add(id(o))
+        if isinstance(o, Module):
+            self.modules.append(o)
+        elif isinstance(o, Optimizer):
+            self.optimizers.append(o)
+        elif isinstance(o, Tensor):
+            self._tensors.append(o)
+        elif isinstance(o, (list, tuple)):
+            for item in o:
+                self._sort(item, seen)
+        elif isinstance(o, dict):
+            for item in o.values():
+                self._sort(item, seen)
+        elif isinstance(getattr(o, "optimizer", None), Optimizer):  # a schedule
+            self._others.append(o)
+            self._sort(o.optimizer, seen)
+
+    def _device(self) -> str:
+        for module in self.modules:
+            for p in module.parameters():
+                return p.device
+        for optimizer in self.optimizers:
+            return optimizer.param_groups[0]["params"][0].device
+        return self._tensors[0].device if self._tensors else "cpu"
+
+    # ---- entering ----
+
+    def __enter__(self) -> DryRun:
+        self._undo: list[Any] = []
+        self.device = _core.memory_acquire_twin(self.of)
+        self._shadow = _core.Shadow(self.device)
+        try:
+            self._snapshot()
+            self._exchange()
+            self._redirected = _core.redirect_devices(self.device)
+            self.watch.__enter__()
+        except BaseException:
+            self._restore()
+            raise
+        return self
+
+    def _exchange(self) -> None:
+        add, number = self._shadow.add, self.watch.number
+        dtype, parameter, buffer = self._dtype, _CATEGORY["parameter"], _CATEGORY["buffer"]
+        for model in self.modules:
+            for module in model.modules():
+                layer = number(module)
+                for t in module._parameters.values():
                     if t is not None:
-                        undo.append((table, name, t))
-                        table[name] = twin_of(t, is_parameter)
-        yield twins
-    finally:
-        for table, name, t in undo:
-            table[name] = t
-        set_rng_state(state)
+                        add(t, parameter, dtype, layer)
+                for t in module._buffers.values():
+                    if t is not None:
+                        add(t, buffer, dtype, layer)
+                for t in _loose_tensors(module):
+                    add(t, _CATEGORY["temporary"], dtype, layer)
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                for p in group["params"]:
+                    add(p, parameter, dtype, 0)
+            for state in optimizer.state.values():
+                for t in state.values():
+                    if isinstance(t, Tensor):
+                        add(t, _CATEGORY["optimizer"], None, 0)
+        for t in self._tensors:
+            add(t, _CATEGORY["batch"], None, 0)
+
+    def _snapshot(self) -> None:
+        """Notes what Python objects hold, so that a step may set attributes, modes and counters."""
+        undo = self._undo
+        for model in self.modules:
+            for module in model.modules():
+                own = module.__dict__
+                undo.append((own, dict(own)))
+                undo += [(own[k], dict(own[k])) for k in ("_parameters", "_buffers", "_modules")]
+                for value in own.values():
+                    if isinstance(value, Generator):
+                        undo.append((value.__dict__, dict(value.__dict__)))
+        undo.append((default_generator.__dict__, dict(default_generator.__dict__)))
+        for optimizer in self.optimizers:
+            undo.append((optimizer.__dict__, dict(optimizer.__dict__)))
+            undo.append((optimizer.state, dict(optimizer.state)))
+            undo += [(state, dict(state)) for state in optimizer.state.values()]
+            undo += [(group, dict(group)) for group in optimizer.param_groups]
+            optimizer._scalars = [s.copy() for s in optimizer._scalars]
+        undo += [(o.__dict__, dict(o.__dict__)) for o in self._others]
+
+    # ---- inside ----
+
+    def mark(self, text: str) -> None:
+        """Notes an instant in the trace."""
+        if self._tracing:
+            _core.memory_mark(self.device, text)
+
+    def begin(self) -> None:
+        """Forgets what ran so far: only what is alive counts from here on."""
+        _core.memory_empty_cache(self.device)
+        _core.memory_reset_peak(self.device)
+        if self._tracing:
+            _core.memory_start_trace(self.device)
+
+    def finish(self) -> None:
+        """Notes which layers the memory of parameters, buffers and optimizer state belongs to; the last call inside."""
+        if not self._tracing:
+            return
+        found, block = self.owners, _core.memory_trace_id
+        number_of: dict[int, int] = {}
+        for model in self.modules:
+            for module in model.modules():
+                number = self.watch.number(module)
+                for t in (*module._parameters.values(), *module._buffers.values()):
+                    if t is not None:
+                        number_of.setdefault(id(t), number)
+                        found.setdefault(block(t), number)
+        for optimizer in self.optimizers:
+            for p, state in optimizer.state.items():
+                for t in state.values():
+                    if isinstance(t, Tensor):
+                        found[block(t)] = number_of.get(id(p), 0)
+        found.pop(0, None)
+
+    # ---- leaving ----
+
+    def __exit__(self, *error: Any) -> None:
+        self.watch.__exit__()
+        _core.redirect_devices(self._redirected)
+        stats = _core.memory_stats(self.device)
+        self.peak_bytes, self.reserved_bytes = stats["peak_bytes"], stats["peak_reserved_bytes"]
+        if self._tracing:
+            self.trace = _core.memory_stop_trace(self.device)
+        self._restore()
+
+    def _restore(self) -> None:
+        for table, before in reversed(self._undo):
+            if table.keys() != before.keys() or any(table[k] is not v for k, v in before.items()):
+                dict.clear(table)
+                dict.update(table, before)
+        self._shadow.restore()
+        _core.memory_release_twin(self.device)
+
+
+def _base(device: str) -> str:
+    """The device or twin whose properties count: "meta#3" -> "meta", "h200" -> "meta:h200"."""
+    device = device.split("#")[0]
+    return f"meta:{device.lower()}" if device.lower() in _core.known_cards() else device
+
+
+def _loose_tensors(module: Any) -> Iterator[Any]:
+    """Tensors that are plain attributes, alone or in a list, tuple or dict."""
+    for name, value in module.__dict__.items():
+        if isinstance(value, Tensor):
+            yield value
+        elif isinstance(value, (list, tuple, dict)) and value and not name.startswith("_"):
+            items: Iterable[Any] = value.values() if isinstance(value, dict) else value
+            for item in items:
+                if isinstance(item, Tensor):
+                    yield item

@@ -14,53 +14,155 @@ from fastcnn.autograd import Tensor, no_grad
 _BATCH = _core.CATEGORY["batch"]
 
 
-def to_batch(array: np.ndarray, device: str) -> Tensor:
-    """A copy of a NumPy batch on a device, counted as `batch` memory."""
-    source = fastcnn.from_numpy(np.ascontiguousarray(array))
-    return _core.to(source, source.dtype, device, False, _BATCH)
+def to_batch(array: Any, device: str, dtype: str | None = None) -> Any:
+    """A copy of a NumPy batch (or a tuple of them) on a device, counted as `batch` memory."""
+    if isinstance(array, (tuple, list)):
+        return tuple(to_batch(a, device, dtype) for a in array)
+    source = fastcnn.from_numpy(array)
+    kind = dtype if dtype is not None and source.dtype.startswith(("float", "bfloat")) else source.dtype
+    return _core.to(source, kind, device, False, _BATCH)
 
 
 def train_step(
     model: Any,
-    loss_fn: Callable[[Tensor, Tensor], Tensor],
+    loss_fn: Callable[..., Tensor],
     optimizer: Any,
-    inputs: np.ndarray,
-    targets: np.ndarray,
+    inputs: np.ndarray | tuple[np.ndarray, ...],
+    targets: np.ndarray | tuple[np.ndarray, ...] | None,
     device: str = "cpu",
+    dtype: str | None = None,
 ) -> Tensor:
     """One step of the predicted form; returns the loss, detached.
 
     zero_grad frees the last step's gradients after the new batch has arrived, so both are alive for a moment; the
     estimator (fastcnn.memory.estimate) runs this very function.
+
+    Args:
+        inputs: the batch; a tuple for a model with several inputs.
+        targets: the second argument of `loss_fn`; None: it takes the output alone.
+        dtype: converts float arrays.
     """
-    x, y = to_batch(inputs, device), to_batch(targets, device)
+    x = to_batch(inputs, device, dtype)
+    y = None if targets is None else to_batch(targets, device, dtype)
     optimizer.zero_grad()
-    loss = loss_fn(model(x), y)
+    output = model(*x) if isinstance(x, tuple) else model(x)
+    loss = loss_fn(output) if y is None else loss_fn(output, y)
+    del output
     loss.backward()
     optimizer.step()
     return loss.detach()
 
 
+def eval_step(
+    model: Any, loss_fn: Callable[..., Tensor] | None, inputs: Any, targets: Any, device: str = "cpu",
+    dtype: str | None = None,
+) -> tuple[Tensor | None, Any]:  # fmt: skip
+    """(loss or None, output) of one batch without gradients, in the model's present mode."""
+    with no_grad():
+        x = to_batch(inputs, device, dtype)
+        y = None if targets is None else to_batch(targets, device, dtype)
+        output = model(*x) if isinstance(x, tuple) else model(x)
+        if loss_fn is None:
+            return None, output
+        return (loss_fn(output) if y is None else loss_fn(output, y)), output
+
+
+class Mean:
+    """What is read after each batch: sums of loss and correct answers. The estimator passes one that reads nothing."""
+
+    def __init__(self) -> None:
+        self.total = self.correct = 0.0
+        self.count = 0
+
+    def __call__(self, loss: Tensor, targets: np.ndarray, scores: Tensor | None = None) -> None:
+        self.total += loss.item() * len(targets)
+        self.count += len(targets)
+        if scores is not None:
+            self.correct += int((scores.numpy().argmax(1) == targets).sum())
+
+
+def train_epoch(
+    model: Any, loss_fn: Callable[..., Tensor], optimizer: Any, batches: Iterable[tuple[Any, Any]],
+    device: str = "cpu", after_step: Callable[[], None] | None = None, read: Callable[..., None] | None = None,
+) -> float:  # fmt: skip
+    """Trains on every batch; returns the mean loss (NaN if there is no batch).
+
+    Args:
+        batches: (inputs, targets) arrays.
+        after_step: called after each step (a schedule's ``step``).
+        read: called with (loss, targets) after each step instead of :class:`Mean`.
+    """
+    mean = Mean()
+    for inputs, targets in batches:
+        (read or mean)(train_step(model, loss_fn, optimizer, inputs, targets, device), targets)
+        if after_step is not None:
+            after_step()
+    return mean.total / mean.count if mean.count else float("nan")
+
+
 def evaluate(
     model: Any,
-    loss_fn: Callable[[Tensor, Tensor], Tensor],
+    loss_fn: Callable[..., Tensor],
     batches: Iterable[tuple[np.ndarray, np.ndarray]],
     device: str = "cpu",
+    read: Callable[..., None] | None = None,
 ) -> tuple[float, float]:
     """(mean loss, accuracy) of a classifier over batches, in eval mode and without gradients."""
     was_training = model.training
     model.eval()
-    total = correct = count = 0.0
+    mean = Mean()
+    some = False
     try:
-        with no_grad():
-            for inputs, targets in batches:
-                x, y = to_batch(inputs, device), to_batch(targets, device)
-                scores = model(x)
-                total += loss_fn(scores, y).item() * len(targets)
-                correct += int((scores.numpy().argmax(1) == targets).sum())
-                count += len(targets)
+        for inputs, targets in batches:
+            some = True
+            _read(read or mean, targets, *eval_step(model, loss_fn, inputs, targets, device))
     finally:
         model.train(was_training)
-    if not count:
+    if not some:
         raise ValueError("evaluate: got no batches, expected at least one")
-    return total / count, correct / count
+    return (mean.total / mean.count, mean.correct / mean.count) if mean.count else (float("nan"),) * 2
+
+
+def _read(read: Callable[..., None], targets: Any, loss: Any, output: Any) -> None:
+    read(loss, targets, output)
+
+
+def predict_training(
+    model: Any, loss_fn: Any, optimizer: Any, train: Any, held_out: Any = None, test_loss: Any = None,
+    device: str | None = None,
+) -> Any:  # fmt: skip
+    """The memory of a whole training, as a :class:`fastcnn.memory.Report`: epochs of :func:`train_epoch`, and
+    :func:`evaluate` after each.
+
+    Two epochs run on the meta twin. Of batches of one size that follow each other two are run: with the last, smaller
+    one and the way back to the first, that is every step of another kind that the training has.
+
+    Args:
+        train, held_out: :class:`fastcnn.data.Batches`; only shapes and dtypes are looked at.
+        test_loss: the loss of the evaluation, default `loss_fn`.
+    """
+    from fastcnn import memory
+
+    def read(*ignored: Any) -> None:
+        """A twin's losses have no values."""
+
+    def epoch(model: Any, optimizer: Any, losses: Any) -> None:
+        where = device if device is not None else "cpu"
+        train_epoch(model, losses[0], optimizer, shapes_of(train), where, read=read)
+        if held_out is not None:
+            evaluate(model, losses[1], shapes_of(held_out), where, read=read)
+
+    losses = loss_fn, loss_fn if test_loss is None else test_loss
+    return memory.estimate_step(epoch, model, optimizer, losses, device=device)
+
+
+def shapes_of(batches: Any) -> Iterable[tuple[np.ndarray, np.ndarray]]:
+    """Stand-ins, without memory, for the batches of one pass, runs of equal ones cut to two."""
+
+    def like(array: np.ndarray, count: int) -> np.ndarray:
+        return np.broadcast_to(np.zeros((), array.dtype), (count, *array.shape[1:]))
+
+    full, rest = divmod(len(batches.inputs), batches.batch_size)
+    sizes = [batches.batch_size] * min(full, 2) + ([rest] if rest and not batches.drop_last else [])
+    for count in sizes:
+        yield like(batches.inputs, count), like(batches.targets, count)

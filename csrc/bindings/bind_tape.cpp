@@ -37,6 +37,7 @@ struct SavedTensors {
     int position;
   };
   std::vector<Entry> entries;
+  uint32_t layer = current_layer();  // its backward counts as this layer's too
 
   py::list unpack(const std::string& function) const {
     py::list out(entries.size());
@@ -172,6 +173,7 @@ void bind_tape(py::module_& m) {
            intern("_saved"),   intern("to_save")};
   py::class_<SavedTensors>(m, "SavedTensors")
       .def("unpack", &SavedTensors::unpack)
+      .def_readonly("layer", &SavedTensors::layer)
       .def_property_readonly("positions", &SavedTensors::positions);
   m.add_object("apply", py::reinterpret_steal<py::object>(PyCFunction_New(&apply_definition, nullptr)));
   m.def("_set_context_type", [](py::object type) { context_type = type.release().ptr(); });

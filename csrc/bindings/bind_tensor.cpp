@@ -78,7 +78,9 @@ Tensor borrow(uintptr_t address, const Dims& shape, const Dims& strides, DType d
 
 double item(const Tensor& t) {
   FC_CHECK(t.numel() == 1, "item: got a tensor of shape ", to_string(t.shape), ", expected one element");
-  if (t.device().is_meta()) fail<TypeError>("item: a meta tensor has no values");
+  if (t.device().is_meta())
+    fail<TypeError>("item: a meta tensor has no values, got one on ", to_string(t.device()),
+                    ", expected a real device; in a dry run return the tensor and read it outside the step");
   return dispatch_all(t.dtype, [&](auto type) { return double(*t.data<typename decltype(type)::type>()); });
 }
 
@@ -127,6 +129,7 @@ void bind_tensor(py::module_& m) {
   m.def("item", &item);
   m.def("to_numpy", &to_numpy);
   m.def("borrow", &borrow);
+  m.attr("MAX_DIMS") = kMaxDims;
   m.def("hold", [](const Tensor& t, const std::string& c) { hold(t, parse_category(c)); });
   m.def("drop", [](const Tensor& t, const std::string& c) { drop(t, parse_category(c)); });
 }

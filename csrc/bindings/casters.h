@@ -6,6 +6,7 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include "bindings/redirect.h"
 #include "common/tensor.h"
 
 namespace fastcnn {
@@ -59,7 +60,7 @@ struct type_caster<fastcnn::Device> {
   PYBIND11_TYPE_CASTER(fastcnn::Device, const_name("str"));
   bool load(handle src, bool) {
     if (!src || !PyUnicode_Check(src.ptr())) return false;
-    value = fastcnn::parse_device(PyUnicode_AsUTF8(src.ptr()));
+    value = fastcnn::redirected(fastcnn::parse_device(PyUnicode_AsUTF8(src.ptr())));
     return true;
   }
   static handle cast(fastcnn::Device d, return_value_policy, handle) {
@@ -95,4 +96,5 @@ void bind_memory(py::module_& m);
 void bind_linear(py::module_& m);
 void bind_join(py::module_& m);
 void bind_indexing(py::module_& m);
+void bind_shadow(py::module_& m);
 }  // namespace fastcnn

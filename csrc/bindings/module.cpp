@@ -54,4 +54,5 @@ PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
   bind_linear(m);
   bind_join(m);
   bind_indexing(m);
+  bind_shadow(m);
 }

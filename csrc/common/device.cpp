@@ -1,6 +1,7 @@
 #include "common/device.h"
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <fstream>
 #include <memory>
@@ -52,6 +53,16 @@ std::vector<KnownCard> make_cards() {
       card("rtx4090", "NVIDIA GeForce RTX 4090", 89, 128, kShared86, 25250627584),   // CUDA 13.0
       card("rtx5090", "NVIDIA GeForce RTX 5090", 120, 170, kShared86, 33680457728),  // CUDA 12.8
   };
+}
+
+// Twins that dry runs have to themselves: the twin they stand for, plus one; 0 while nobody uses them.
+std::array<std::atomic<int16_t>, kMaxTwins - kFirstScratchTwin> scratch_bases;
+
+bool is_scratch(Device d) { return d.is_meta() && d.index >= kFirstScratchTwin; }
+Device base_of(Device d) {
+  if (!is_scratch(d)) return d;
+  const int16_t base = scratch_bases.at(static_cast<size_t>(d.index - kFirstScratchTwin)).load();
+  return Device{DeviceType::meta, static_cast<int16_t>(base ? base - 1 : kCpuTwin)};
 }
 
 [[noreturn]] void no_cuda(Device device) {
@@ -111,6 +122,13 @@ Device parse_device(const std::string& text) {
   if (!number.empty() && number.size() <= 4 && number.find_first_not_of("0123456789") == std::string::npos &&
       std::stoi(number) < kMaxCards)
     return Device{DeviceType::cuda, static_cast<int16_t>(std::stoi(number))};
+  const size_t hash = text.rfind('#');
+  if (hash != std::string::npos && text.size() - hash <= 3 && text.size() - hash >= 2 &&
+      text.find_first_not_of("0123456789", hash + 1) == std::string::npos) {
+    const int number = std::stoi(text.substr(hash + 1));
+    const Device twin{DeviceType::meta, static_cast<int16_t>(kFirstScratchTwin + number)};
+    if (twin.index < kMaxTwins && to_string(twin) == text) return twin;
+  }
   const std::vector<KnownCard>& cards = known_cards();
   for (size_t i = 0; i < cards.size(); ++i)
     if (text == "meta:" + cards[i].key) return Device{DeviceType::meta, static_cast<int16_t>(kFirstCard + i)};
@@ -123,12 +141,23 @@ Device parse_device(const std::string& text) {
 std::string to_string(Device device) {
   if (device.type == DeviceType::cpu) return "cpu";
   if (device.type == DeviceType::cuda) return str("cuda:", device.index);
+  if (is_scratch(device)) return str(to_string(base_of(device)), "#", device.index - kFirstScratchTwin);
   if (device.index == kCpuTwin) return "meta";
   if (device.index == kGpuTwin) return "meta:cuda";
   return "meta:" + known_cards().at(static_cast<size_t>(device.index - kFirstCard)).key;
 }
 
-const DeviceProps& device_props(Device device) {
+void set_scratch_base(Device twin, Device base) {
+  FC_CHECK(is_scratch(twin) && twin.index < kMaxTwins && !is_scratch(base) &&
+               (base.is_meta() || base.type == DeviceType::cpu),
+           "device: no scratch twin, got ", to_string(twin), " for ", to_string(base),
+           ", expected one for cpu or a twin");
+  const int16_t index = base.is_meta() ? base.index : kCpuTwin;
+  scratch_bases[static_cast<size_t>(twin.index - kFirstScratchTwin)].store(static_cast<int16_t>(index + 1));
+}
+
+const DeviceProps& device_props(Device asked) {
+  const Device device = base_of(asked);
   if (device.type == DeviceType::cpu || (device.is_meta() && device.index == kCpuTwin)) {
     const DeviceProps* props = cpu_props().current.load(std::memory_order_acquire);
     if (!props) {  // nobody told us yet: a C++ test without ops/

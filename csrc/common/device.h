@@ -13,12 +13,19 @@ enum class DeviceType : uint8_t { cpu, cuda, meta };
 
 struct Device {
   DeviceType type = DeviceType::cpu;
-  /// cuda: the card's number. meta: index into the twins table (0 = twin of the CPU at hand).
+  /// cuda: the card's number. meta: index into the twins table (0 = twin of the CPU at hand; from
+  /// kFirstScratchTwin on, twins lent to one dry run each).
   int16_t index = 0;
   bool operator==(const Device& o) const { return type == o.type && index == o.index; }
   bool operator!=(const Device& o) const { return !(*this == o); }
   bool is_meta() const { return type == DeviceType::meta; }
 };
+
+/// Room for twins of any kind; each has an allocator of its own.
+constexpr int16_t kMaxTwins = 64;
+/// "meta#1" or "meta:h200#1": the twin of a device for one dry run, whose memory is empty at its start
+/// (acquire_twin in memory/registry.cpp).
+constexpr int16_t kFirstScratchTwin = 32;
 
 /// Facts that plans may depend on (cpuid facts and settings, never measurements).
 struct DeviceProps {
@@ -41,6 +48,9 @@ Device parse_device(const std::string& text);
 std::string to_string(Device device);
 /// Current properties; a twin's are those of its device. Cheap: no allocation.
 const DeviceProps& device_props(Device device);
+
+/// Makes a scratch twin stand for `base` ("cpu" or a twin that is not scratch itself).
+void set_scratch_base(Device twin, Device base);
 
 /// Called by ops/ at import and whenever threads or ISA change (common/ cannot ask the CPU room). Its
 /// total_bytes is filled in where it is 0. References handed out before stay valid, with the old values.

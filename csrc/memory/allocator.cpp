@@ -80,12 +80,18 @@ std::vector<MemoryEvent> Allocator::stop_trace() {
   return std::exchange(impl_->events, {});
 }
 
+uint64_t Allocator::trace_id(const Block& block) const {
+  const ForkLock lock(impl_->mutex);
+  const Chunk* c = impl_->tracing ? impl_->live(block) : nullptr;
+  return c ? c->trace_id : 0;
+}
+
 void Allocator::mark(const std::string& text) {
   const char* kept = intern(text);
   const ForkLock lock(impl_->mutex);
   if (!impl_->tracing) return;
-  impl_->events.push_back(
-      {MemoryEvent::mark, Category::temporary, 0, 0, 0, impl_->stats.allocated_bytes, kept, current_phase()});
+  impl_->events.push_back({MemoryEvent::mark, Category::temporary, 0, 0, 0, impl_->stats.allocated_bytes,
+                           kept, current_phase(), current_layer()});
 }
 
 void Allocator::set_guard(bool on) {

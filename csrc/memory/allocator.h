@@ -47,11 +47,13 @@ struct MemoryEvent {
   size_t allocated_after;  ///< allocated_bytes once the event is done
   const char* op;          ///< "conv2d.forward"; for `mark` its text (layer paths, step boundaries)
   const char* phase;       ///< "forward", "backward", "optimizer", ""
+  uint32_t layer = 0;      ///< number of the layer that caused it (LayerScope); 0 = none
 
   /// Equal in every field. Events hold no addresses, so traces of one step on two devices compare equal.
   bool operator==(const MemoryEvent& o) const {
     return kind == o.kind && category == o.category && id == o.id && requested == o.requested &&
-           rounded == o.rounded && allocated_after == o.allocated_after && op == o.op && phase == o.phase;
+           rounded == o.rounded && allocated_after == o.allocated_after && op == o.op && phase == o.phase &&
+           layer == o.layer;
   }
   bool operator!=(const MemoryEvent& o) const { return !(*this == o); }
 };
@@ -119,6 +121,8 @@ class Allocator {
   /// order).
   void start_trace();
   std::vector<MemoryEvent> stop_trace();
+  /// The block's number in the running trace; 0 if it does not live or no trace runs.
+  uint64_t trace_id(const Block& block) const;
   void mark(const std::string& text);
 
   /// Guard mode (tests, sanitizers; same accounting): new and freed blocks are filled with a NaN pattern, the
@@ -140,6 +144,11 @@ class Allocator {
 /// tensors may outlive static destruction).
 Allocator& allocator_for(Device device);
 
+/// A twin of `base` that nobody else uses, without memory: what a dry run runs on. ValueError when all are lent.
+Device acquire_twin(Device base);
+/// Gives it back; a trace that runs on it ends.
+void release_twin(Device twin);
+
 /// The same text at one address for the life of the process.
 const char* intern(const std::string& text);
 
@@ -155,5 +164,9 @@ class OpScope {
 const char* current_op();
 void set_phase(const std::string& phase);
 const char* current_phase();
+
+/// The layer that the current thread runs, by a number whose meaning is the caller's; returns the one before.
+uint32_t set_layer(uint32_t layer);
+uint32_t current_layer();
 
 }  // namespace fastcnn

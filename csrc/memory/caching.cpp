@@ -51,6 +51,7 @@ Block Allocator::Impl::allocate(size_t bytes, Category initial) {
   c.holders[static_cast<size_t>(initial)] = 1;
   c.op = current_op();
   c.phase = current_phase();
+  c.layer = current_layer();
   c.guarded = guard && touchable;
   stats.allocated_bytes += rounded;
   stats.peak_bytes = std::max(stats.peak_bytes, stats.allocated_bytes);
@@ -251,7 +252,7 @@ void Allocator::Impl::release_free_segments() noexcept {
 void Allocator::Impl::record(MemoryEvent::Kind kind, Category category, const Chunk& c) noexcept {
   try {
     events.push_back({kind, category, c.trace_id, c.requested, c.rounded, stats.allocated_bytes, current_op(),
-                      current_phase()});
+                      current_phase(), current_layer()});
   } catch (...) {  // no memory for the trace itself: a trace with a hole would lie, so there is none
     tracing = false;
     events.clear();

@@ -38,6 +38,7 @@ struct Chunk {
   Holders holders{};
   const char* op = "";
   const char* phase = "";
+  uint32_t layer = 0;
   bool guarded = false;
 };
 

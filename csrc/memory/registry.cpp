@@ -9,12 +9,11 @@
 namespace fastcnn {
 namespace {
 
-constexpr int kMaxTwins = 64;
-
 struct Registry {
   ForkMutex mutex;
   std::atomic<Allocator*> cpu{nullptr};
   std::array<std::atomic<Allocator*>, kMaxTwins> meta{};
+  std::array<std::atomic<bool>, kMaxTwins - kFirstScratchTwin> lent{};
 };
 Registry& registry() {
   static Registry* r = new Registry;
@@ -36,6 +35,37 @@ Allocator& allocator_for(Device device) {
   // Whoever came first wins; the other one is empty and goes.
   if (!slot.load(std::memory_order_relaxed)) slot.store(fresh.release(), std::memory_order_release);
   return *slot.load(std::memory_order_relaxed);
+}
+
+Device acquire_twin(Device base) {
+  if (base.type == DeviceType::cuda) base = parse_device("meta:cuda");
+  device_props(base);  // throws: no such device
+  Registry& r = registry();
+  for (size_t i = 0; i < r.lent.size(); ++i) {
+    bool free = false;
+    if (!r.lent[i].compare_exchange_strong(free, true)) continue;
+    const Device twin{DeviceType::meta, static_cast<int16_t>(kFirstScratchTwin + static_cast<int>(i))};
+    set_scratch_base(twin, base);
+    Allocator& allocator = allocator_for(twin);
+    if (allocator.stats().allocated_bytes == 0) {  // else tensors of an earlier run still live there
+      allocator.empty_cache();
+      allocator.reset_peak();
+      return twin;
+    }
+    r.lent[i].store(false);
+  }
+  fail<ValueError>("memory: got more than ", r.lent.size(), " dry runs at once, expected at most ",
+                   r.lent.size(), " (tensors kept from a dry run hold its twin; let go of them)");
+}
+
+void release_twin(Device twin) {
+  FC_CHECK(twin.is_meta() && twin.index >= kFirstScratchTwin && twin.index < kMaxTwins,
+           "memory: not a twin of a dry run, got ", to_string(twin), ", expected one of acquire_twin");
+  Allocator& allocator = allocator_for(twin);
+  allocator.stop_trace();
+  allocator.set_limit(SIZE_MAX);
+  allocator.empty_cache();
+  registry().lent[static_cast<size_t>(twin.index - kFirstScratchTwin)].store(false);
 }
 
 }  // namespace fastcnn

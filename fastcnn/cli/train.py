@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
     from fastcnn.cli import human_bytes, write_json
     from fastcnn.data import Batches, load_digits
     from fastcnn.summary import summary
-    from fastcnn.training import evaluate, train_step
+    from fastcnn.training import evaluate, predict_training, train_epoch
 
     for name in ("epochs", "batch_size"):
         if getattr(args, name) < 1:
@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     shape = (min(args.batch_size, len(images)), *images.shape[1:])
     say(f"{len(images)} training and {len(held_images)} held-out images of 8x8 pixels\n")
     say(summary(model, shape), "\n")
-    report = memory.estimate(model, shape, loss=loss_fn, optimizer=optimizer, device=args.device)
+    report = predict_training(model, loss_fn, optimizer, train, held, test_loss)
     parts = ", ".join(f"{name} {size:,}" for name, size in report.by_category().items() if size)
     say(f"predicted peak memory: {human_bytes(report.peak_bytes)}: {parts}\n")
 
@@ -65,12 +65,9 @@ def run(args: argparse.Namespace) -> int:
     with memory.track(args.device) as tracked:
         bar = _Progress(args.epochs)
         for epoch in range(args.epochs):
-            total = 0.0
-            for x, y in train:
-                total += train_step(model, loss_fn, optimizer, x, y, args.device).item() * len(y)
-                schedule.step()
+            train_loss = train_epoch(model, loss_fn, optimizer, train, args.device, schedule.step)
             loss, accuracy = evaluate(model, test_loss, held, args.device)
-            bar.update(epoch, total / len(images), loss, accuracy)
+            bar.update(epoch, train_loss, loss, accuracy)
         bar.close()
     seconds = time.perf_counter() - start
     fastcnn.save(args.out, model.state_dict())

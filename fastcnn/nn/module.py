@@ -14,6 +14,7 @@ from fastcnn._loader import _core
 from fastcnn.autograd import Tensor, is_grad_enabled
 from fastcnn.errors import DeviceError, OutOfMemoryError
 from fastcnn.handles import HookTable, RemovableHandle
+from fastcnn.nn import watch
 from fastcnn.nn.hooks import enter_border, leave_border
 from fastcnn.nn.parameter import Parameter
 from fastcnn.nn.state import IncompatibleKeys, entries, load
@@ -78,12 +79,17 @@ class Module:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         try:
+            if watch.running and (watching := watch.current()) is not None:
+                return watching.call(self, args, kwargs)
             if self._hooks:
                 return self._call_hooked(args, kwargs)
             return self.forward(*args, **kwargs)
         except _LOCATED as e:
             _locate(self, e)
             raise
+
+    def _run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return self._call_hooked(args, kwargs) if self._hooks else self.forward(*args, **kwargs)
 
     def _call_hooked(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         hooks = self._hooks

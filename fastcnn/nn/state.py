@@ -75,6 +75,10 @@ def load(module: Any, state: Mapping[str, Any], strict: bool) -> IncompatibleKey
             problems.append(f"{key}: {owner._shape_problem(name, shape, target.shape)}")
         elif target.device.startswith("meta") is False and source.device.startswith("meta"):
             problems.append(f"{key}: is a meta tensor without values, expected data")
+        elif target._readonly:
+            problems.append(
+                f"{key}: the model's own memory is read-only (a borrowed array), expected writable"
+            )
         else:
             plan.append((target, source if shape == target.shape else _core.select(source, 0, 0)))
     unexpected = [key for key in state if key not in known]
