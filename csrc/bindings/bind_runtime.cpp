@@ -9,6 +9,7 @@ void bind_runtime(py::module_& m) {
   m.def("num_threads", &ops::num_threads);
   m.def("set_isa", &ops::set_isa);
   m.def("isa", &ops::isa);
+  m.def("measure_flops", &ops::measure_flops, release_gil());
   m.def("available_isas", &ops::available_isas);
   m.def("device_info", [](Device device) {
     const DeviceProps& props = device_props(device);

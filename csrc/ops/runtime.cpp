@@ -2,6 +2,7 @@
 
 #include "common/device.h"
 #include "cpu/isa.h"
+#include "cpu/peak.h"
 #include "cpu/thread_pool.h"
 
 namespace fastcnn::ops {
@@ -28,6 +29,7 @@ void set_num_threads(int n) {
 }
 std::string isa() { return cpu::isa_name(); }
 std::vector<std::string> available_isas() { return cpu::available_isas(); }
+double measure_flops(double seconds) { return cpu::measure_flops(seconds); }
 void set_interrupt_check(bool (*check)()) { cpu::set_interrupt_check(check); }
 void set_isa(const std::string& name) {
   cpu::set_isa(name);

@@ -13,6 +13,8 @@ int num_threads();
 void set_isa(const std::string& name);
 std::string isa();  ///< the one in force
 std::vector<std::string> available_isas();
+/// FLOP/s that the threads reach together in registers, measured over about `seconds`.
+double measure_flops(double seconds);
 /// See cpu/thread_pool.h: returns true to stop the running kernel.
 void set_interrupt_check(bool (*check)());
 

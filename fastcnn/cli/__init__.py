@@ -13,6 +13,7 @@ COMMANDS = {
     "info": "what this build and this machine have",
     "selftest": "check the kernels on this machine against float64",
     "train": "train a small CNN on real images",
+    "bench": "time our kernels beside PyTorch's",
 }
 
 

@@ -32,6 +32,7 @@
 #include "cpu/kernels/norm_table.inl"
 #include "cpu/kernels/optim_table.inl"
 #include "cpu/kernels/pack.inl"
+#include "cpu/kernels/peak.inl"
 #include "cpu/kernels/pointwise_table.inl"
 #include "cpu/kernels/pool_table.inl"
 #include "cpu/kernels/table.h"
@@ -53,6 +54,7 @@ const Kernels* table() {
       kDepthwise,
       kOptim,
       kPool,
+      kPeak,
   };
   // clang-format on
   return &kTable;

@@ -10,6 +10,7 @@
 #include "cpu/kernels/norm.h"
 #include "cpu/kernels/optim.h"
 #include "cpu/kernels/pack.h"
+#include "cpu/kernels/peak.h"
 #include "cpu/kernels/pointwise.h"
 #include "cpu/kernels/pool.h"
 
@@ -26,6 +27,7 @@ struct Kernels {
   DepthwiseKernels depthwise;
   OptimKernels optim;
   PoolKernels pool;
+  PeakKernels peak;
 };
 
 }  // namespace fastcnn::cpu

@@ -1,0 +1,136 @@
+"""Times jobs on both sides, in turns. The sides are processes; the one that waits is blocked on its pipe."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from fastcnn.bench import stats
+
+RIVALS = ("torch", "torch-tuned", "torch-bf16")
+_TUNED = {  # what a careful user of torch sets: no page faults after the first step, huge pages
+    "THP_MEM_ALLOC_ENABLE": "1",
+    "GLIBC_TUNABLES": "glibc.malloc.mmap_threshold=4294967296:glibc.malloc.trim_threshold=4294967296"
+    ":glibc.malloc.hugetlb=1",
+}
+
+
+class Side:
+    """One library in a process of its own."""
+
+    def __init__(self, name: str, threads: int) -> None:
+        if name != "fastcnn" and name not in RIVALS:
+            raise ValueError(f"bench: unknown rival {name!r}, expected one of {', '.join(RIVALS)}")
+        self.name = name
+        environment = dict(os.environ)
+        environment.update(OMP_NUM_THREADS=str(threads), MKL_NUM_THREADS=str(threads))
+        if name == "fastcnn":
+            command = [sys.executable, "-m", "fastcnn.bench.ours"]
+        else:
+            mode = name.partition("-")[2] or "eager"
+            command = [sys.executable, str(Path(__file__).with_name("rival_torch.py")), mode]
+            if mode == "tuned":
+                environment.update(_TUNED)
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, text=True
+        )
+        try:
+            self.facts = self.ask("start", threads=threads)
+        except RuntimeError as error:
+            self.close()
+            raise ImportError(f"bench: cannot start {name}: {error}; is it installed?") from error
+
+    def ask(self, command: str, **request: Any) -> dict[str, Any]:
+        """One request, one answer; RuntimeError with the other side's words if it failed there."""
+        assert self.process.stdin is not None and self.process.stdout is not None
+        try:
+            self.process.stdin.write(json.dumps({"command": command, **request}) + "\n")
+            self.process.stdin.flush()
+            line = self.process.stdout.readline()
+        except BrokenPipeError:
+            line = ""
+        if not line:
+            raise RuntimeError(f"{self.name}: the process ended (exit code {self.process.wait()})")
+        answer: dict[str, Any] = json.loads(line)
+        if "error" in answer:
+            raise RuntimeError(f"{self.name}: {answer['error']}")
+        return answer
+
+    def close(self) -> None:
+        """Ends the process by closing its pipe."""
+        for pipe in (self.process.stdin, self.process.stdout):
+            if pipe is not None:
+                pipe.close()
+        self.process.wait()
+
+    def __enter__(self) -> Side:
+        return self
+
+    def __exit__(self, *exc: Any) -> None:
+        self.close()
+
+
+class Effort(NamedTuple):
+    """How long to measure: turns per job, and seconds that one sample takes at least."""
+
+    turns: int = 15
+    sample_seconds: float = 0.02
+
+
+QUICK = Effort(5, 0.005)
+
+
+def race(job: dict[str, Any], ours: Side, rivals: list[Side], effort: Effort) -> dict[str, Any]:
+    """Times one job everywhere. Times are seconds per call; `ratio` is the rival's time over ours, by turns."""
+    sides = [ours, *rivals]
+    entrants: list[tuple[Side, str]] = []
+    problems: dict[str, str] = {}
+    for side in sides:
+        try:
+            entrants += [(side, v) for v in side.ask("prepare", job=job)["variants"]]
+        except RuntimeError as error:
+            if side is ours:
+                raise
+            problems[side.name] = str(error)
+    calls = {(side.name, v): _calls(side, v, effort) for side, v in entrants}
+    samples: dict[tuple[str, str], list[float]] = {key: [] for key in calls}
+    peaks = [ours.ask("peak", seconds=0.01)["flops"]]
+    for turn in range(effort.turns):
+        for side, v in entrants if turn % 2 == 0 else reversed(entrants):
+            key = side.name, v
+            samples[key].append(side.ask("time", variant=v, calls=calls[key])["seconds"] / calls[key])
+    peaks.append(ours.ask("peak", seconds=0.01)["flops"])
+    row: dict[str, Any] = {"job": job, "peak_flops": max(peaks), "peak_moved": max(peaks) / min(peaks) - 1}
+    row["ours"] = {v: _times(samples["fastcnn", v]) for side, v in entrants if side is ours}
+    best = min(row["ours"], key=lambda v: row["ours"][v]["median"])
+    row["best"] = best
+    row["rivals"] = {}
+    for side in rivals:
+        mine = {v: samples[side.name, v] for s, v in entrants if s is side}
+        if not mine:
+            row["rivals"][side.name] = {"error": problems[side.name]}
+            continue
+        layout = min(mine, key=lambda v: stats.quartiles(mine[v])[1])
+        ratios = [b / a for a, b in zip(samples["fastcnn", best], mine[layout])]
+        low, high = stats.interval(ratios)
+        row["rivals"][side.name] = {
+            "layout": layout, **_times(mine[layout]), "ratio": stats.quartiles(ratios)[1], "ratio_low": low,
+            "ratio_high": high, "min_ratio": min(mine[layout]) / min(samples["fastcnn", best]),
+        }  # fmt: skip
+    return row
+
+
+def _calls(side: Side, variant: str, effort: Effort) -> int:
+    """As many calls as fill a sample, after a warm-up of three."""
+    side.ask("time", variant=variant, calls=2)
+    once = max(side.ask("time", variant=variant, calls=1)["seconds"], 1e-7)
+    return max(1, min(10_000, round(effort.sample_seconds / once + 0.5)))
+
+
+def _times(samples: list[float]) -> dict[str, float]:
+    low, middle, high = stats.quartiles(samples)
+    return {"median": middle, "q1": low, "q3": high, "min": min(samples)}

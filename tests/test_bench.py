@@ -1,0 +1,272 @@
+"""The benchmark: notation, sets, statistics, races between processes, comparison of result files."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import math
+
+import numpy as np
+import pytest
+
+from fastcnn.bench import catalogue, race, report, sets, stats
+from fastcnn.bench.ours import Ours, check
+from fastcnn.bench.spec import ConvSpec, parse
+from fastcnn.cli import main
+
+HAS_TORCH = importlib.util.find_spec("torch") is not None
+TINY = race.Effort(3, 1e-4)
+
+
+# ---- notation ----
+
+
+@pytest.mark.parametrize(
+    ("text", "spec"),
+    [
+        ('mb8ic64ih56oc64kh3ph1n"l1"', ConvSpec(8, 64, 64, (56, 56), (3, 3), (1, 1), ((1, 1),) * 2, (1, 1), 1, "l1")),
+        ("ic3ih7iw9oc4kh3kw1ph1pw0", ConvSpec(1, 3, 4, (7, 9), (3, 1), (1, 1), ((1, 1), (0, 0)), (1, 1))),
+        ("g32ic32oc64ih7kh3sh2", ConvSpec(1, 32, 64, (7, 7), (3, 3), (2, 2), ((0, 0),) * 2, (1, 1), 32)),
+        ("ic4iw50oc8kw3dw1", ConvSpec(1, 4, 8, (50,), (3,), (1,), ((0, 0),), (2,))),
+        ("mb2ic4id5oc3kd3pd1", ConvSpec(2, 4, 3, (5,) * 3, (3,) * 3, (1,) * 3, ((1, 1),) * 3, (1,) * 3)),
+        ("ic3ih7oh4oc4kh3sh2", ConvSpec(1, 3, 4, (7, 7), (3, 3), (2, 2), ((0, 2),) * 2, (1, 1))),
+    ],
+)  # fmt: skip
+def test_problems_are_read(text: str, spec: ConvSpec):
+    assert parse(text) == spec
+    assert parse(str(spec)) == spec
+
+
+@pytest.mark.parametrize("seed", range(200))
+def test_text_of_a_problem_is_that_problem(seed: int):
+    rng = np.random.default_rng(seed)
+    axes = int(rng.integers(1, 4))
+
+    def draw(low: int, high: int) -> tuple[int, ...]:
+        same = rng.random() < 0.5
+        values = rng.integers(low, high, axes)
+        return tuple(int(values[0] if same else v) for v in values)
+
+    low = draw(0, 3)
+    kernel, dilation, stride = draw(1, 4), draw(1, 3), draw(1, 3)
+    size = tuple(n + 8 for n in draw(0, 9))
+    outs = tuple(
+        (n + 2 * p - d * (k - 1) - 1) // s + 1 for n, p, d, k, s in zip(size, low, dilation, kernel, stride)
+    )
+    extra = int(rng.integers(0, 2))
+    padding = []
+    for n, p, d, k, s, o in zip(size, low, dilation, kernel, stride, outs):
+        high = max((o + extra - 1) * s + d * (k - 1) + 1 - n - p, 0) if extra else p
+        padding.append((p, high))
+    spec = ConvSpec(
+        int(rng.integers(1, 9)), 6, 4, size, kernel, stride, tuple(padding), dilation, int(rng.integers(1, 3))
+    )
+    assert parse(str(spec)).out == spec.out
+    assert parse(str(spec))._replace(padding=()) == spec._replace(padding=())
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "cannot read ''"),
+        ("mb8 ic3", "cannot read"),
+        ("ic3oc4ih5", "lacks kh or kw"),
+        ("mb2", "lacks ic, oc, ih or iw, kh or kw"),
+        ("ic3oc4ih5kh3zz9", "unknown key 'zz'"),
+    ],
+)
+def test_wrong_problems(text: str, message: str):
+    with pytest.raises(ValueError, match=message):
+        parse(text)
+
+
+def test_flops_and_bytes():
+    spec = parse("mb8ic64ih56oc64kh3ph1")
+    assert spec.flops == 2 * 8 * 64 * 64 * 9 * 56 * 56
+    assert spec.bytes == 4 * (2 * 8 * 64 * 56 * 56 + 64 * 64 * 9)
+
+
+# ---- sets ----
+
+
+def test_layers_of_a_network_are_found():
+    found = sets.layers("resnet18")
+    assert sum(layer.count for layer in found) == 20
+    assert [str(f.spec).split("n")[0] for f in found][:2] == [
+        "mb8ic3oc64ih224kh7sh2ph3",
+        "mb8ic64oc64ih56kh3ph1",
+    ]
+    assert [layer.first for layer in found] == [True] + [False] * (len(found) - 1)
+    assert sum(layer.count * layer.spec.flops for layer in found) == pytest.approx(8 * 3.628e9, rel=1e-3)
+    assert all(layer.spec.N == 3 for layer in sets.layers("mobilenet_v2,lenet", batch=3))
+    assert any(layer.spec.groups == 96 for layer in sets.layers("mobilenet_v2"))
+
+
+def test_sets_from_files_and_errors(tmp_path):
+    file = tmp_path / "problems"
+    file.write_text("mb2ic3ih5oc4kh3  # a comment\n\nic4iw9oc4kw3\n")
+    assert [str(f.spec) for f in sets.layers(str(file))] == ["mb2ic3oc4ih5kh3", "mb1ic4oc4iw9kw3"]
+    with pytest.raises(ValueError, match="'resnet' is neither a set"):
+        sets.layers("resnet")
+
+
+def test_first_layers_need_no_gradient_of_the_input():
+    jobs = list(catalogue.conv_jobs(sets.layers("lenet"), catalogue.PASSES, "auto"))
+    assert [j["pass"] for j in jobs] == ["forward", "backward_weight", *catalogue.PASSES]
+
+
+# ---- statistics ----
+
+
+def test_interval_of_the_median():
+    rng = np.random.default_rng(0)
+    hits = 0
+    for _ in range(200):
+        low, high = stats.interval(list(rng.normal(1.0, 0.1, 25)), draws=500)
+        hits += low <= 1.0 <= high
+    assert 175 <= hits <= 200
+    assert stats.interval([2.0] * 9) == (2.0, 2.0)
+    assert stats.quartiles([1, 2, 3, 4, 5]) == (2, 3, 4)
+    assert stats.geometric_mean([1, 4]) == pytest.approx(2)
+    assert math.isnan(stats.geometric_mean([]))
+
+
+# ---- races ----
+
+
+@pytest.mark.parametrize("pass_", catalogue.PASSES)
+@pytest.mark.parametrize("problem", ["mb2ic8ih9oc24kh3ph1", "mb2g4ic8ih9oc12kh3sh2", "ic5iw30oc7kw3dw1"])
+def test_right_results_pass_the_check(problem: str, pass_: str):
+    job = next(j for j in catalogue.conv_jobs(sets.layers(problem), (pass_,), "all"))
+    found = check(Ours(), job)
+    assert len(found["shares"]) >= 2
+    assert found["worst"] <= 1
+
+
+@pytest.mark.parametrize("pass_", catalogue.PASSES)
+def test_wrong_results_fail_the_check(pass_: str, monkeypatch: pytest.MonkeyPatch):
+    from fastcnn.bench import ours
+
+    right = ours.conv_call
+
+    def wrong(spec, which, *arguments):  # type: ignore[no-untyped-def]
+        call = right(spec, which, *arguments)
+        return (lambda: call() * 1.001) if which == pass_ else call
+
+    monkeypatch.setattr(ours, "conv_call", wrong)
+    job = next(j for j in catalogue.conv_jobs(sets.layers("mb2ic16ih12oc24kh3ph1"), (pass_,), "im2col"))
+    assert check(Ours(), job)["worst"] > 1
+
+
+def test_race_with_ourselves():
+    job = next(iter(catalogue.conv_jobs(sets.layers("mb2ic8ih9oc24kh3ph1"), ("forward",), "all")))
+    with race.Side("fastcnn", 1) as ours:
+        row = race.race(job, ours, [], TINY)
+        assert ours.ask("copy")["bytes"] > 1e8
+        with pytest.raises(RuntimeError, match="fastcnn: KeyError"):
+            ours.ask("time", variant="nothing", calls=1)
+        assert set(row["ours"]) >= {"im2col", "direct"}
+        assert row["best"] in row["ours"]
+        assert 0 < row["ours"]["im2col"]["min"] <= row["ours"]["im2col"]["median"]
+        assert row["peak_flops"] > 1e9
+
+
+@pytest.mark.skipif(not HAS_TORCH, reason="torch is not installed")
+@pytest.mark.parametrize("what", ["conv", "max_pool2d", "batch_norm", "mnist_cnn"])
+def test_race_with_torch(what: str):
+    if what == "conv":
+        job = next(
+            iter(catalogue.conv_jobs(sets.layers("mb2ic8ih9oc24kh3ph1"), ("backward_weight",), "auto"))
+        )
+    elif what == "mnist_cnn":
+        job = {"kind": "model", "model": "mnist_cnn", "mode": "train", "shape": (2, 1, 28, 28), "name": what}
+    else:
+        job = {
+            "kind": "op",
+            "op": what,
+            "shape": (2, 8, 12, 12),
+            "kernel": 2,
+            "stride": 2,
+            "padding": 0,
+            "name": what,
+        }
+        job["pass"] = "both" if what == "batch_norm" else "backward"
+    with race.Side("fastcnn", 1) as ours, race.Side("torch", 1) as torch:
+        row = race.race(job, ours, [torch], TINY)
+    rival = row["rivals"]["torch"]
+    assert rival["ratio_low"] <= rival["ratio"] <= rival["ratio_high"]
+    assert rival["layout"] in ("nchw", "nhwc")
+    assert report.table([{**row, "name": what}], ["torch"]).count("\n") == 2
+
+
+def test_unknown_rival():
+    with pytest.raises(
+        ValueError, match=r"unknown rival 'jax', expected one of torch, torch-tuned, torch-bf16"
+    ):
+        race.Side("jax", 1)
+
+
+# ---- command line ----
+
+
+def test_command_writes_rows(tmp_path, capsys: pytest.CaptureFixture[str]):
+    out = tmp_path / "rows.json"
+    code = main(["bench", "conv", "--problem", "mb2ic8ih9oc24kh3ph1", "--quick", "--json", str(out)])
+    assert code == 0
+    found = json.loads(out.read_text())
+    assert [r["job"]["pass"] for r in found["rows"]] == list(catalogue.PASSES)
+    assert found["facts"]["threads"] == 1
+    assert "im2col (auto)" in capsys.readouterr().out
+    assert all(r["worst_error"] <= 1 for r in found["rows"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["conv", "--set", "resnet"], "'resnet' is neither a set"),
+        (["conv", "--pass", "sideways"], "--pass: unknown ['sideways']"),
+        (["conv", "--threads", "0"], "--threads: got 0, expected at least 1"),
+        (["model", "vgg99"], "there is no model 'vgg99'"),
+        (["compare", "one.json"], "got 1 files, expected two"),
+        (["compare", "a", "b", "--fail-above", "much"], "--fail-above: got 'much'"),
+        (["compare", "nowhere.json", "b"], "No such file"),
+    ],
+)
+def test_bad_usage(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]):
+    assert main(["bench", *arguments]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_compare(tmp_path, capsys: pytest.CaptureFixture[str]):
+    def file(name: str, seconds: float, peak: float) -> str:
+        row = {
+            "name": "layer",
+            "job": {"pass": "forward"},
+            "ours": {"auto": {"median": seconds}},
+            "best": "auto",
+        }
+        path = tmp_path / name
+        path.write_text(json.dumps({"rows": [{**row, "peak_flops": peak}]}))
+        return str(path)
+
+    old = file("old", 1e-3, 1e11)
+    assert main(["bench", "compare", old, file("same", 1.04e-3, 1e11)]) == 0
+    assert (
+        main(["bench", "compare", old, file("clock", 1.2e-3, 0.85e11)]) == 0
+    )  # the machine was slower, not we
+    assert main(["bench", "compare", old, file("slow", 1.2e-3, 1e11)]) == 1
+    assert "layer forward" in capsys.readouterr().out
+    assert main(["bench", "compare", old, file("slow", 1.2e-3, 1e11), "--fail-above", "25%"]) == 0
+
+
+def test_plot(tmp_path):
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    from fastcnn.bench.plot import draw
+
+    ratio = {"ratio": 1.5, "ratio_low": 1.4, "ratio_high": 1.6, "layout": "nhwc"}
+    row = {"name": "layer", "job": {"pass": "forward"}, "ours": {"auto": {"median": 1e-3}}, "best": "auto"}
+    facts = {"cpu": "a CPU", "isa": "avx2", "threads": 1, "date": "2026-01-01"}
+    for i, rivals in enumerate(({}, {"torch": ratio})):
+        path = tmp_path / f"{i}.png"
+        draw({"facts": facts, "rows": [{**row, "rivals": rivals, "flops": 1e9}]}, str(path))
+        assert path.read_bytes()[:4] == b"\x89PNG"
