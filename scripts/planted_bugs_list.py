@@ -22,7 +22,9 @@ class Bug(NamedTuple):
     isa: str | None = None
 
 
-def bug(name: str, file: str, text: str, becomes: str, breaks: str, *tests: str, isa: str | None = None) -> Bug:
+def bug(
+    name: str, file: str, text: str, becomes: str, breaks: str, *tests: str, isa: str | None = None
+) -> Bug:
     return Bug(name, file, text, becomes, breaks, tests, isa)
 
 
