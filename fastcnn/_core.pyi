@@ -18,6 +18,7 @@ __all__: list[str] = [
     "REDUCE",
     "UNARY",
     "AlgoRequest",
+    "AxisMap",
     "ConvGeometry",
     "CrossEntropyOptions",
     "OptimSettings",
@@ -33,6 +34,7 @@ __all__: list[str] = [
     "available_isas",
     "avg_pool_backward",
     "avg_pool_forward",
+    "axis_map",
     "batch_norm_backward",
     "batch_norm_forward",
     "bernoulli",
@@ -506,6 +508,17 @@ class PoolGeometry:
         arg6: bool,
     ) -> None: ...
 
+class AxisMap:
+    def __init__(
+        self,
+        arg0: typing.SupportsInt | typing.SupportsIndex,
+        arg1: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+        arg2: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+        arg3: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex],
+    ) -> None: ...
+    @property
+    def size(self) -> tuple[int, int]: ...
+
 class Shadow:
     def __init__(self, arg0: str) -> None: ...
     def add(
@@ -542,6 +555,9 @@ def avg_pool_backward(
 ) -> Tensor: ...
 def avg_pool_forward(
     arg0: str, arg1: Tensor, arg2: PoolGeometry, arg3: bool, arg4: typing.SupportsFloat | typing.SupportsIndex
+) -> Tensor: ...
+def axis_map(
+    arg0: str, arg1: Tensor, arg2: typing.SupportsInt | typing.SupportsIndex, arg3: AxisMap, arg4: bool
 ) -> Tensor: ...
 def batch_norm_backward(
     arg0: Tensor,

@@ -91,6 +91,7 @@ void bind_random(py::module_& m);
 void bind_norm(py::module_& m);
 void bind_optim(py::module_& m);
 void bind_loss(py::module_& m);
+void bind_axis_map(py::module_& m);
 void bind_pool(py::module_& m);
 void bind_memory(py::module_& m);
 void bind_linear(py::module_& m);

@@ -51,6 +51,7 @@ PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
   bind_optim(m);
   bind_loss(m);
   bind_pool(m);
+  bind_axis_map(m);
   bind_linear(m);
   bind_join(m);
   bind_indexing(m);

@@ -13,8 +13,10 @@ from fastcnn.functional.linear import *  # noqa: F403
 from fastcnn.functional.loss import *  # noqa: F403
 from fastcnn.functional.matmul import *  # noqa: F403
 from fastcnn.functional.norm import *  # noqa: F403
+from fastcnn.functional.pad import *  # noqa: F403
 from fastcnn.functional.pool import *  # noqa: F403
 from fastcnn.functional.reduction import *  # noqa: F403
+from fastcnn.functional.resize import *  # noqa: F403
 from fastcnn.functional.scatter import *  # noqa: F403
 from fastcnn.functional.shape import *  # noqa: F403
 from fastcnn.functional.sorting import *  # noqa: F403

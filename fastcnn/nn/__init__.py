@@ -13,4 +13,6 @@ from fastcnn.nn.loss import *  # noqa: F403
 from fastcnn.nn.module import Module as Module
 from fastcnn.nn.module import Parameter as Parameter
 from fastcnn.nn.norm import *  # noqa: F403
+from fastcnn.nn.padding import *  # noqa: F403
 from fastcnn.nn.pool import *  # noqa: F403
+from fastcnn.nn.resize import *  # noqa: F403

@@ -25,6 +25,7 @@
 // it.
 #pragma once
 
+#include "cpu/kernels/axis_map_table.inl"
 #include "cpu/kernels/depthwise.inl"
 #include "cpu/kernels/dropout_table.inl"
 #include "cpu/kernels/gather.inl"
@@ -55,6 +56,7 @@ const Kernels* table() {
       kOptim,
       kPool,
       kPeak,
+      kAxisMap,
   };
   // clang-format on
   return &kTable;

@@ -3,6 +3,7 @@
 // no inline functions with code, no static objects (the linker could keep the wide copy for everyone).
 #pragma once
 
+#include "cpu/kernels/axis_map.h"
 #include "cpu/kernels/depthwise.h"
 #include "cpu/kernels/dropout.h"
 #include "cpu/kernels/gather.h"
@@ -28,6 +29,7 @@ struct Kernels {
   OptimKernels optim;
   PoolKernels pool;
   PeakKernels peak;
+  AxisMapKernels axis_map;
 };
 
 }  // namespace fastcnn::cpu
