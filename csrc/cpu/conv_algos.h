@@ -20,6 +20,12 @@ size_t conv_im2col_workspace_bytes(const ConvProblem&, Pass, const DeviceProps&)
 double conv_im2col_cost(const ConvProblem&, Pass, const DeviceProps&);
 void conv_im2col_run(const ConvArgs&, Pass, void* stream);
 
+// conv_winograd.cpp: float32, 3x3 at stride 1; transformed tiles as workspace.
+const char* conv_winograd_unsupported(const ConvProblem&, Pass, const DeviceProps&);
+size_t conv_winograd_workspace_bytes(const ConvProblem&, Pass, const DeviceProps&);
+double conv_winograd_cost(const ConvProblem&, Pass, const DeviceProps&);
+void conv_winograd_run(const ConvArgs&, Pass, void* stream);
+
 // conv_direct.cpp: any geometry, dtype, strides and fusion; no workspace.
 const char* conv_direct_unsupported(const ConvProblem&, Pass, const DeviceProps&);
 size_t conv_direct_workspace_bytes(const ConvProblem&, Pass, const DeviceProps&);

@@ -38,6 +38,7 @@
 #include "cpu/kernels/pool_table.inl"
 #include "cpu/kernels/table.h"
 #include "cpu/kernels/vec.h"
+#include "cpu/kernels/winograd.inl"
 
 namespace fastcnn::cpu::FC_ISA {
 
@@ -57,6 +58,7 @@ const Kernels* table() {
       kPool,
       kPeak,
       kAxisMap,
+      kWinograd,
   };
   // clang-format on
   return &kTable;

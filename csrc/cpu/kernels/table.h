@@ -14,6 +14,7 @@
 #include "cpu/kernels/peak.h"
 #include "cpu/kernels/pointwise.h"
 #include "cpu/kernels/pool.h"
+#include "cpu/kernels/winograd.h"
 
 namespace fastcnn::cpu {
 
@@ -30,6 +31,7 @@ struct Kernels {
   PoolKernels pool;
   PeakKernels peak;
   AxisMapKernels axis_map;
+  WinogradKernels winograd;
 };
 
 }  // namespace fastcnn::cpu

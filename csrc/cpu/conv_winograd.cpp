@@ -1,0 +1,41 @@
+// Winograd's minimal filtering: 3x3 convolution at stride 1 with 2.25 to 4 times fewer multiplications. Which passes
+// it serves, what it needs and what it costs.
+#include "cpu/conv_winograd.h"
+
+#include "cpu/conv_algos.h"
+
+namespace fastcnn::cpu {
+
+WinogradGrid conv_winograd_grid(const ConvProblem& p, Pass pass) {
+  const int64_t(&extent)[3] = pass == Pass::backward_input ? p.in : p.out;
+  return WinogradGrid{p.N * extent[0], WinogradAxis(extent[1]), WinogradAxis(extent[2])};
+}
+
+const char* conv_winograd_unsupported(const ConvProblem& p, Pass pass, const DeviceProps&) {
+  if (p.dtype != DType::float32) return "float32 only";
+  if (p.filter[0] != 1 || p.pad_low[0] || p.pad_high[0] || p.stride[0] != 1)
+    return "one or two axes with filters only";
+  if (p.filter[1] != 3 || p.filter[2] != 3) return "3x3 filters only";
+  if (p.stride[1] != 1 || p.stride[2] != 1) return "stride 1 only";
+  if (p.dilation[1] != 1 || p.dilation[2] != 1) return "dilation 1 only";
+  if (p.G != 1) return "one group only";
+  if (p.pad_mode != PadMode::zeros && pass == Pass::backward_input)
+    return "zero padding only in backward_input";
+  if (pass == Pass::backward_weight) return "not yet";
+  return nullptr;
+}
+
+size_t conv_winograd_workspace_bytes(const ConvProblem& p, Pass pass, const DeviceProps& props) {
+  return conv_winograd_product_bytes(p, pass, props.threads);
+}
+
+double conv_winograd_cost(const ConvProblem&, Pass, const DeviceProps&) { return 1e18; }
+
+void conv_winograd_run(const ConvArgs& args, Pass pass, void*) {
+  switch (pass) {
+    case Pass::forward: return conv_winograd_forward(args);
+    default: return conv_winograd_backward_input(args);
+  }
+}
+
+}  // namespace fastcnn::cpu

@@ -1,0 +1,66 @@
+#include <algorithm>
+
+#include "cpu/conv_winograd.h"
+#include "cpu/isa.h"
+
+namespace fastcnn::cpu {
+namespace {
+
+constexpr int64_t kPartColumns = 64;  // the widest panel of every ISA
+constexpr int64_t kVector = 16;       // the widest vector
+constexpr int64_t kPackRows = 32;     // of one task
+constexpr int64_t kSetSkew = 16;      // keeps positions off one another's cache sets
+
+int64_t div_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+/// Filters as (K, C, 1, 3, 3) memory.
+bool has_plain_taps(const Volume& w) { return w.axis[2] == 1 && w.axis[1] == 3 && w.channel == 9; }
+
+}  // namespace
+
+WinogradFilters::WinogradFilters(int64_t rows, int64_t columns, const WinogradGrid& grid)
+    : rows(rows), columns(columns), points_h(grid.h.points()), points_w(grid.w.points()) {
+  part_columns = std::min(kPartColumns, div_up(columns, kVector) * kVector);
+  parts = div_up(columns, part_columns);
+  position = rows * part_columns + kSetSkew;
+  part = points_h * points_w * position;
+}
+
+int64_t WinogradFilters::panel() const { return std::min<int64_t>(kernels().gemm.nr, part_columns); }
+
+int64_t WinogradFilters::pack_tasks() const { return parts * div_up(rows, kPackRows); }
+
+void WinogradFilters::pack(const Volume& w, bool turned, int64_t task, float* packed, float* scratch) const {
+  const Kernels& isa = kernels();
+  const int64_t chunks = div_up(rows, kPackRows);
+  const int64_t first = task % chunks * kPackRows, count = std::min(kPackRows, rows - first);
+  const int64_t begin = task / chunks * part_columns, end = std::min(begin + part_columns, columns);
+  const int64_t width = panel();
+  const int64_t by_row = turned ? w.batch : w.channel, by_column = turned ? w.channel : w.batch;
+  for (int64_t j = begin; j < end; j += width) {
+    const float* source = w.data + first * by_row + j * by_column;
+    const int64_t lanes = std::min(width, end - j);
+    WinogradFilter f{scratch, count * width, width, {}, width, points_h, points_w, count, width};
+    if (!has_plain_taps(w)) {
+      for (int tap = 0; tap < 9; ++tap)
+        isa.pack.matrix(source + tap / 3 * w.axis[1] + tap % 3 * w.axis[2], by_row, by_column, count, lanes,
+                        scratch + tap * f.tap, width, width);
+    } else if (turned) {
+      f.tap = width;
+      f.taps_row = 9 * width;
+      for (int64_t i = 0; i < count; ++i)
+        isa.pack.filter(source + i * by_row, by_column, lanes, 9, 1, 0, 1, scratch + i * f.taps_row, width);
+    } else {
+      isa.pack.filter(source, by_column, lanes, 9, count, 0, count, scratch, width);
+    }
+    if (turned) {
+      f.taps += 8 * f.tap;
+      f.tap = -f.tap;
+    }
+    f.values = {packed + task / chunks * part + (j - begin) * rows + first * width, points_w * position,
+                position};
+    isa.winograd.filter(&f);
+  }
+}
+
+}  // namespace fastcnn::cpu

@@ -1,0 +1,281 @@
+// Winograd forward and backward_input. The latter is the former on dy: filters turned by half a turn with their channels
+// swapped, padding 2 - pad.
+//
+// A block of tiles is transformed (V), multiplied position by position with a part of the transformed filters (U) into
+// M, and M is transformed to outputs while it is in L2. Where there are many blocks a task is a block; V is a thread's
+// own and stays in its cache. Where there are few, V of all blocks is computed first and a task is a block and a part.
+#include <algorithm>
+#include <cstring>
+
+#include "cpu/conv_im2col.h"
+#include "cpu/conv_winograd.h"
+#include "cpu/isa.h"
+#include "cpu/thread_pool.h"
+
+namespace fastcnn::cpu {
+namespace {
+
+constexpr int64_t kBlockTiles = 48;
+constexpr int64_t kManyBlocks = 16;
+constexpr int64_t kDepth = 512;    // of one product: 512 x 64 floats of U in L2
+constexpr int64_t kVector = 16;    // the widest vector
+constexpr int64_t kSetSkew = 16;   // keeps positions off one another's cache sets
+constexpr int64_t kLoadTiles = 4;  // of one task where V is computed first
+
+int64_t div_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+struct Product {
+  WinogradGrid grid;
+  WinogradFilters filters;
+  int64_t block_tiles, blocks;
+  bool shared;  ///< V of all blocks at once
+  int64_t v_row, v_position, v_block, m_position;
+
+  Product(const ConvProblem& p, Pass pass)
+      : grid(conv_winograd_grid(p, pass)),
+        filters(pass == Pass::forward ? p.C : p.K, pass == Pass::forward ? p.K : p.C, grid) {
+    blocks = std::max<int64_t>(1, div_up(grid.tiles(), kBlockTiles));
+    block_tiles = div_up(grid.tiles(), blocks);
+    blocks = grid.tiles() ? div_up(grid.tiles(), block_tiles) : 0;
+    shared = blocks < kManyBlocks;
+    v_row = div_up(filters.rows, kVector) * kVector;
+    v_position = block_tiles * v_row + kSetSkew;
+    v_block = grid.points() * v_position;
+    m_position = block_tiles * filters.part_columns + kSetSkew;
+  }
+  int64_t block_count(int64_t block) const {
+    return std::min(block_tiles, grid.tiles() - block * block_tiles);
+  }
+};
+
+struct Space {
+  float *filters, *v, *zeros, *prologue, *bias, *scratch;
+  size_t m_floats, v_floats, scratch_floats, bytes;
+  Space(const ConvProblem& p, Pass pass, const Product& product, int threads, void* base) {
+    FloatArena arena(base);
+    filters = arena.take(product.filters.floats());
+    v = arena.take(product.shared ? product.blocks * product.v_block : 0);
+    zeros = arena.take(product.v_row);
+    prologue = arena.take(pass == Pass::forward && p.prologue.scale_shift ? 2 * p.C : 0);
+    bias = arena.take(pass == Pass::forward && p.epilogue.bias ? p.K : 0);
+    m_floats = product.grid.points() * product.m_position;
+    v_floats = product.shared ? 0 : product.v_block;
+    const size_t stage = WinogradSource::stage_floats(product.v_row);
+    scratch_floats = std::max(m_floats + v_floats + stage, WinogradFilters::kPackFloats);
+    scratch = arena.take(threads * scratch_floats);
+    bytes = arena.bytes();
+  }
+};
+
+/// What is computed: `source` (images, rows channels) -> `out`.
+struct Run {
+  const Product& product;
+  WinogradSource source;
+  const float* filters;
+  Volume out, residual;
+  int64_t depth;
+  const float* bias;
+  bool relu;
+};
+
+void load(const Run& run, const WinogradBlock& block, int first, int last, float* v, float* stage) {
+  const Product& p = run.product;
+  for (int i = first; i < last; ++i)
+    run.source.load_input(block[i], {v + i * p.v_row, p.grid.w.points() * p.v_position, p.v_position}, stage);
+}
+
+/// M = V * U at every position, for the columns of one part.
+void multiply(const Run& run, const WinogradBlock& block, const float* v, int64_t part, float* m) {
+  const Product& p = run.product;
+  const WinogradFilters& f = p.filters;
+  const Kernels& isa = kernels();
+  const int64_t columns = std::min(f.part_columns, f.columns - part * f.part_columns), width = f.panel();
+  const int64_t step = div_up(f.rows, std::max<int64_t>(1, div_up(f.rows, kDepth)));
+  GemmTile t;
+  t.a_row = p.v_row;
+  t.a_col = 1;
+  t.b_row = width;
+  t.c_row = f.part_columns;
+  for (int i = 0, at = 0; i < f.points_h; ++i)
+    for (int j = 0; j < f.points_w; ++j, ++at) {
+      int first, last;
+      block.range(i, j, &first, &last);
+      t.m = last - first;
+      const float* a = v + at * p.v_position + first * p.v_row;
+      const float* b = run.filters + part * f.part + at * f.position;
+      float* c = m + at * p.m_position + first * f.part_columns;
+      int64_t k = 0;
+      do {
+        t.k = std::min(step, f.rows - k);
+        t.a = a + k;
+        t.accumulate = k > 0;
+        for (int64_t n = 0; n < columns; n += width) {
+          t.n = static_cast<int>(std::min(width, columns - n));
+          t.b = b + n * f.rows + k * width;
+          t.c = c + n;
+          isa.gemm.tile(&t);
+        }
+        k += t.k;
+      } while (k < f.rows);
+    }
+}
+
+void store(const Run& run, const WinogradBlock& block, int64_t part, float* m, float* stage) {
+  const Product& p = run.product;
+  const WinogradFilters& f = p.filters;
+  const int64_t channel = part * f.part_columns;
+  WinogradStore s{};
+  s.from = {nullptr, f.points_w * p.m_position, p.m_position};
+  s.channels = std::min(f.part_columns, f.columns - channel);
+  s.out_row = run.out.axis[1];
+  s.out_col = run.out.axis[2];
+  s.bias = run.bias ? run.bias + channel : nullptr;
+  s.relu = run.relu;
+  for (int i = 0; i < block.count(); ++i) {
+    const WinogradTile& t = block[i];
+    const auto place = [&](const Volume& v) {
+      return v.data + t.image / run.depth * v.batch + t.image % run.depth * v.axis[0] + t.row * v.axis[1] +
+             t.col * v.axis[2] + channel * v.channel;
+    };
+    s.from.data = m + i * f.part_columns;
+    s.rows = t.rows, s.cols = t.cols;
+    s.valid_rows = t.valid_rows, s.valid_cols = t.valid_cols;
+    s.out = place(run.out);
+    if (run.residual.data) {
+      const float* residual = place(run.residual);
+      s.residual = residual;
+      s.residual_row = run.residual.axis[1];
+      s.residual_col = run.residual.axis[2];
+      if (run.residual.channel != 1) {
+        s.residual_row = t.valid_cols * f.part_columns;
+        s.residual_col = f.part_columns;
+        s.residual = stage;
+        for (int r = 0; r < t.valid_rows; ++r)
+          for (int q = 0; q < t.valid_cols; ++q)
+            for (int64_t c = 0; c < s.channels; ++c)
+              stage[r * s.residual_row + q * s.residual_col + c] =
+                  residual[r * run.residual.axis[1] + q * run.residual.axis[2] + c * run.residual.channel];
+      }
+    }
+    kernels().winograd.output(&s);
+  }
+}
+
+void execute(const Run& run, const Space& space, int threads) {
+  const Product& p = run.product;
+  const auto scratch = [&](int slot) { return space.scratch + slot * space.scratch_floats; };
+  const auto block_of = [&](int64_t b) { return WinogradBlock(p.grid, b * p.block_tiles, p.block_count(b)); };
+  if (!p.shared) {
+    parallel_for(
+        p.blocks,
+        [&](int64_t task, int slot) {
+          const WinogradBlock block = block_of(task);
+          float* m = scratch(slot);
+          float *v = m + space.m_floats, *stage = v + space.v_floats;
+          load(run, block, 0, block.count(), v, stage);
+          for (int64_t part = 0; part < p.filters.parts; ++part) {
+            multiply(run, block, v, part, m);
+            store(run, block, part, m, stage);
+          }
+        },
+        threads);
+    return;
+  }
+  const int64_t groups = div_up(p.block_tiles, kLoadTiles);
+  parallel_for(
+      p.blocks * groups,
+      [&](int64_t task, int slot) {
+        const WinogradBlock block = block_of(task / groups);
+        const int first = int(task % groups * kLoadTiles);
+        load(run, block, first, std::min(block.count(), first + int(kLoadTiles)),
+             space.v + task / groups * p.v_block, scratch(slot) + space.m_floats);
+      },
+      threads);
+  parallel_for(
+      p.blocks * p.filters.parts,
+      [&](int64_t task, int slot) {
+        const int64_t b = task % p.blocks, part = task / p.blocks;
+        const WinogradBlock block = block_of(b);
+        float* m = scratch(slot);
+        multiply(run, block, space.v + b * p.v_block, part, m);
+        store(run, block, part, m, m + space.m_floats);
+      },
+      threads);
+}
+
+void pack(const Product& p, const Volume& w, bool turned, const Space& space, int threads) {
+  parallel_for(
+      p.filters.pack_tasks(),
+      [&](int64_t task, int slot) {
+        p.filters.pack(w, turned, task, space.filters, space.scratch + slot * space.scratch_floats);
+      },
+      threads);
+}
+
+}  // namespace
+
+size_t conv_winograd_product_bytes(const ConvProblem& p, Pass pass, int threads) {
+  return Space(p, pass, Product(p, pass), threads, nullptr).bytes;
+}
+
+void conv_winograd_forward(const ConvArgs& args) {
+  const ConvProblem& p = *args.problem;
+  const Product product(p, Pass::forward);
+  const Space space(p, Pass::forward, product, args.threads, args.workspace);
+  if (product.blocks == 0) return;
+  Run run{product,
+          {volume(args.x),
+           p.out[0],
+           {p.in[1], p.in[2]},
+           {p.pad_low[1], p.pad_low[2]},
+           p.pad_mode,
+           p.C,
+           space.zeros},
+          space.filters,
+          volume(args.y),
+          {},
+          p.out[0],
+          nullptr,
+          p.epilogue.activation == Unary::relu};
+  std::fill_n(space.zeros, p.C, 0.0f);
+  run.source.relu = p.prologue.activation == Unary::relu;
+  if (p.prologue.scale_shift) {
+    conv_copy_vector(args.scale, p.C, space.prologue);
+    conv_copy_vector(args.shift, p.C, space.prologue + p.C);
+    run.source.scale = space.prologue;
+    run.source.shift = space.prologue + p.C;
+  }
+  if (p.epilogue.bias) {
+    conv_copy_vector(args.bias, p.K, space.bias);
+    run.bias = space.bias;
+  }
+  if (p.epilogue.residual) run.residual = volume(args.residual);
+  pack(product, volume(args.w), false, space, args.threads);
+  execute(run, space, args.threads);
+}
+
+void conv_winograd_backward_input(const ConvArgs& args) {
+  const ConvProblem& p = *args.problem;
+  const Product product(p, Pass::backward_input);
+  const Space space(p, Pass::backward_input, product, args.threads, args.workspace);
+  if (product.blocks == 0) return;
+  const Run run{product,
+                {volume(args.y),
+                 p.in[0],
+                 {p.out[1], p.out[2]},
+                 {2 - p.pad_low[1], 2 - p.pad_low[2]},
+                 PadMode::zeros,
+                 p.K,
+                 space.zeros},
+                space.filters,
+                volume(args.x),
+                {},
+                p.in[0],
+                nullptr,
+                false};
+  std::fill_n(space.zeros, p.K, 0.0f);
+  pack(product, volume(args.w), true, space, args.threads);
+  execute(run, space, args.threads);
+}
+
+}  // namespace fastcnn::cpu
