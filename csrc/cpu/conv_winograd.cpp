@@ -11,6 +11,20 @@ WinogradGrid conv_winograd_grid(const ConvProblem& p, Pass pass) {
   return WinogradGrid{p.N * extent[0], WinogradAxis(extent[1]), WinogradAxis(extent[2])};
 }
 
+WinogradSource conv_winograd_input(const ConvArgs& args, const float* zeros, float* prologue) {
+  const ConvProblem& p = *args.problem;
+  WinogradSource x{volume(args.x), p.in[0], {p.in[1], p.in[2]}, {p.pad_low[1], p.pad_low[2]}, p.pad_mode, p.C,
+                   zeros};
+  x.relu = p.prologue.activation == Unary::relu;
+  if (p.prologue.scale_shift) {
+    conv_copy_vector(args.scale, p.C, prologue);
+    conv_copy_vector(args.shift, p.C, prologue + p.C);
+    x.scale = prologue;
+    x.shift = prologue + p.C;
+  }
+  return x;
+}
+
 const char* conv_winograd_unsupported(const ConvProblem& p, Pass pass, const DeviceProps&) {
   if (p.dtype != DType::float32) return "float32 only";
   if (p.filter[0] != 1 || p.pad_low[0] || p.pad_high[0] || p.stride[0] != 1)
@@ -21,11 +35,11 @@ const char* conv_winograd_unsupported(const ConvProblem& p, Pass pass, const Dev
   if (p.G != 1) return "one group only";
   if (p.pad_mode != PadMode::zeros && pass == Pass::backward_input)
     return "zero padding only in backward_input";
-  if (pass == Pass::backward_weight) return "not yet";
   return nullptr;
 }
 
 size_t conv_winograd_workspace_bytes(const ConvProblem& p, Pass pass, const DeviceProps& props) {
+  if (pass == Pass::backward_weight) return conv_winograd_weight_bytes(p, props.threads);
   return conv_winograd_product_bytes(p, pass, props.threads);
 }
 
@@ -34,7 +48,8 @@ double conv_winograd_cost(const ConvProblem&, Pass, const DeviceProps&) { return
 void conv_winograd_run(const ConvArgs& args, Pass pass, void*) {
   switch (pass) {
     case Pass::forward: return conv_winograd_forward(args);
-    default: return conv_winograd_backward_input(args);
+    case Pass::backward_input: return conv_winograd_backward_input(args);
+    default: return conv_winograd_backward_weight(args);
   }
 }
 

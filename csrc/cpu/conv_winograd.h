@@ -29,7 +29,12 @@ struct WinogradFilters {
 size_t conv_winograd_product_bytes(const ConvProblem& p, Pass pass, int threads);
 void conv_winograd_forward(const ConvArgs& args);
 void conv_winograd_backward_input(const ConvArgs& args);
+size_t conv_winograd_weight_bytes(const ConvProblem& p, int threads);
+void conv_winograd_backward_weight(const ConvArgs& args);
 
+/// The tiles of a pass: of x in backward_input, of y in the others.
 WinogradGrid conv_winograd_grid(const ConvProblem& p, Pass pass);
+/// x with the prologue of `args`, whose vectors are copied to `prologue` (2 * C floats); `zeros` holds C of them.
+WinogradSource conv_winograd_input(const ConvArgs& args, const float* zeros, float* prologue);
 
 }  // namespace fastcnn::cpu

@@ -99,7 +99,7 @@ void multiply(const Run& run, const WinogradBlock& block, const float* v, int64_
   for (int i = 0, at = 0; i < f.points_h; ++i)
     for (int j = 0; j < f.points_w; ++j, ++at) {
       int first, last;
-      block.range(i, j, &first, &last);
+      block.kinds().range(i, j, &first, &last);
       t.m = last - first;
       const float* a = v + at * p.v_position + first * p.v_row;
       const float* b = run.filters + part * f.part + at * f.position;
@@ -223,28 +223,15 @@ void conv_winograd_forward(const ConvArgs& args) {
   const Product product(p, Pass::forward);
   const Space space(p, Pass::forward, product, args.threads, args.workspace);
   if (product.blocks == 0) return;
+  std::fill_n(space.zeros, p.C, 0.0f);
   Run run{product,
-          {volume(args.x),
-           p.out[0],
-           {p.in[1], p.in[2]},
-           {p.pad_low[1], p.pad_low[2]},
-           p.pad_mode,
-           p.C,
-           space.zeros},
+          conv_winograd_input(args, space.zeros, space.prologue),
           space.filters,
           volume(args.y),
           {},
           p.out[0],
           nullptr,
           p.epilogue.activation == Unary::relu};
-  std::fill_n(space.zeros, p.C, 0.0f);
-  run.source.relu = p.prologue.activation == Unary::relu;
-  if (p.prologue.scale_shift) {
-    conv_copy_vector(args.scale, p.C, space.prologue);
-    conv_copy_vector(args.shift, p.C, space.prologue + p.C);
-    run.source.scale = space.prologue;
-    run.source.shift = space.prologue + p.C;
-  }
   if (p.epilogue.bias) {
     conv_copy_vector(args.bias, p.K, space.bias);
     run.bias = space.bias;

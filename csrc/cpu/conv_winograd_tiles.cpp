@@ -14,6 +14,41 @@ int gather_padding(PadMode mode) {
   }
 }
 
+/// Tiles in order: images, then rows, then columns.
+class TileWalk {
+ public:
+  TileWalk(const WinogradGrid& grid, int64_t index) : grid_(grid) {
+    across_ = index % grid.w.tiles;
+    index /= grid.w.tiles;
+    down_ = index % grid.h.tiles;
+    image_ = index / grid.h.tiles;
+  }
+  void next() {
+    if (++across_ < grid_.w.tiles) return;
+    across_ = 0;
+    if (++down_ < grid_.h.tiles) return;
+    down_ = 0;
+    ++image_;
+  }
+  int kind() const {
+    const bool tall = down_ < grid_.h.large_tiles, wide = across_ < grid_.w.large_tiles;
+    return tall ? int(wide) : wide ? 2 : 3;
+  }
+  WinogradTile tile() const {
+    WinogradTile t;
+    t.image = image_;
+    t.row = grid_.h.start(down_), t.col = grid_.w.start(across_);
+    t.rows = grid_.h.size(down_), t.cols = grid_.w.size(across_);
+    t.valid_rows = grid_.h.extent == 1 ? 1 : t.rows;
+    t.valid_cols = grid_.w.extent == 1 ? 1 : t.cols;
+    return t;
+  }
+
+ private:
+  const WinogradGrid& grid_;
+  int64_t image_, down_, across_;
+};
+
 }  // namespace
 
 WinogradAxis::WinogradAxis(int64_t n)
@@ -30,38 +65,20 @@ WinogradAxis::WinogradAxis(int64_t n)
   }
 }
 
-WinogradTile WinogradGrid::tile(int64_t index) const {
-  const int64_t across = index % w.tiles, down = index / w.tiles % h.tiles;
-  WinogradTile t;
-  t.image = index / w.tiles / h.tiles;
-  t.row = h.start(down), t.col = w.start(across);
-  t.rows = h.size(down), t.cols = w.size(across);
-  t.valid_rows = h.extent == 1 ? 1 : t.rows;
-  t.valid_cols = w.extent == 1 ? 1 : t.cols;
-  return t;
+WinogradKinds::WinogradKinds(const WinogradGrid& grid, int64_t first, int64_t count)
+    : small_h_(grid.h.small_points()), small_w_(grid.w.small_points()) {
+  int used[4] = {};
+  TileWalk walk(grid, first);
+  for (int64_t i = 0; i < count; ++i, walk.next()) ++used[walk.kind()];
+  for (int k = 0; k < 4; ++k) start_[k + 1] = start_[k] + used[k];
 }
 
 WinogradBlock::WinogradBlock(const WinogradGrid& grid, int64_t first, int64_t count)
-    : small_h_(grid.h.small_points()), small_w_(grid.w.small_points()) {
-  const auto kind = [&](const WinogradTile& t) {
-    const bool tall = t.rows == grid.h.large, wide = t.cols == grid.w.large;
-    return tall ? int(wide) : wide ? 2 : 3;
-  };
-  int used[4] = {};
-  for (int64_t i = 0; i < count; ++i) ++used[kind(grid.tile(first + i))];
-  start_[0] = 0;
-  for (int k = 0; k < 4; ++k) start_[k + 1] = start_[k] + used[k];
-  int next[4] = {start_[0], start_[1], start_[2], start_[3]};
-  for (int64_t i = 0; i < count; ++i) {
-    const WinogradTile t = grid.tile(first + i);
-    tiles_[next[kind(t)]++] = t;
-  }
-}
-
-void WinogradBlock::range(int i, int j, int* first, int* last) const {
-  const bool tall = i >= small_h_, wide = j >= small_w_;
-  *first = wide ? start_[1] : 0;
-  *last = tall ? start_[2] : wide ? start_[3] : start_[4];
+    : kinds_(grid, first, count) {
+  int next[4];
+  for (int k = 0; k < 4; ++k) next[k] = kinds_.start(k);
+  TileWalk walk(grid, first);
+  for (int64_t i = 0; i < count; ++i, walk.next()) tiles_[next[walk.kind()]++] = walk.tile();
 }
 
 void WinogradSource::find_pixels(const WinogradTile& t, const Window& h, const Window& w, float* stage,

@@ -34,24 +34,40 @@ struct WinogradGrid {
   WinogradAxis h, w;
   int64_t tiles() const { return images * h.tiles * w.tiles; }
   int points() const { return h.points() * w.points(); }
-  WinogradTile tile(int64_t index) const;
+};
+
+/// Consecutive tiles by kind. Those that take part at a position follow each other if the kinds stand in this order:
+/// large x small, large x large, small x large, small x small (height x width).
+class WinogradKinds {
+ public:
+  WinogradKinds(const WinogradGrid& grid, int64_t first, int64_t count);
+  int count() const { return start_[4]; }
+  int start(int kind) const { return start_[kind]; }
+  /// The tiles that have position (i, j): first .. last - 1.
+  void range(int i, int j, int* first, int* last) const {
+    const bool tall = i >= small_h_, wide = j >= small_w_;
+    *first = wide ? start_[1] : 0;
+    *last = tall ? start_[2] : wide ? start_[3] : start_[4];
+  }
+
+ private:
+  int start_[5] = {};
+  int small_h_, small_w_;
 };
 
 constexpr int kWinogradBlockTiles = 96;  // at most
 
-/// Consecutive tiles, sorted so that those which take part at a position follow each other.
+/// Consecutive tiles, sorted by kind.
 class WinogradBlock {
  public:
   WinogradBlock(const WinogradGrid& grid, int64_t first, int64_t count);
-  int count() const { return start_[4]; }
+  int count() const { return kinds_.count(); }
+  const WinogradKinds& kinds() const { return kinds_; }
   const WinogradTile& operator[](int i) const { return tiles_[i]; }
-  /// The tiles that have position (i, j): first .. last - 1.
-  void range(int i, int j, int* first, int* last) const;
 
  private:
+  WinogradKinds kinds_;
   WinogradTile tiles_[kWinogradBlockTiles];
-  int start_[5];  // of the kinds: large x small, large x large, small x large, small x small
-  int small_h_, small_w_;
 };
 
 /// A tensor as tiles read it: x for its outputs, or y for its own pixels.

@@ -1,7 +1,7 @@
 // Register-tiled float32 GEMM kernel, one per ISA: C[m x n] (+)= A[m x k] * B[k x n] for one panel of B.
 //
 // Every element of C is one chain of multiply-adds over p = 0 .. k-1 that starts from zero or, with
-// `accumulate`, from C itself. So its bits do not depend on how m, n or k are cut into calls.
+// `accumulate` 1, from C itself. So its bits do not depend on how m, n or k are cut into calls.
 #pragma once
 
 #include <stdint.h>
@@ -19,7 +19,9 @@ struct GemmTile {
   int64_t c_row;
   int64_t k;       ///< depth; 0 is allowed (C is then cleared or left)
   int m, n;        ///< rows (any number) and columns (<= nr); nothing outside m x n of C is read or written
-  int accumulate;  ///< 0: C = A*B, 1: C += A*B
+  /// 0: C = A*B; 1: C += A*B as one longer chain; 2: C += (A*B), the chain starts from zero and is added as a whole, so
+  /// that the error of a very long sum grows with the pieces' length and number rather than their product.
+  int accumulate;
 };
 
 struct GemmKernels {

@@ -36,7 +36,7 @@ void gemm_tile(const GemmTile* t, int first_row, int last) {
   float* c = t->c + first_row * t->c_row;
   const int64_t c_row = t->c_row;
   Vec acc[R][NV];
-  if (t->accumulate) {
+  if (t->accumulate == 1) {
 #pragma GCC unroll 16
     for (int i = 0; i < R; ++i) {
 #pragma GCC unroll 4
@@ -70,6 +70,15 @@ void gemm_tile(const GemmTile* t, int first_row, int last) {
 #pragma GCC unroll 16
     for (int g = 0; g < kGroups; ++g) a[g] += a_col;
     b += b_row;
+  }
+
+  if (t->accumulate == 2) {
+#pragma GCC unroll 16
+    for (int i = 0; i < R; ++i) {
+#pragma GCC unroll 4
+      for (int j = 0; j < NV - 1; ++j) acc[i][j] = vadd(vload(c + i * c_row + j * kLanes), acc[i][j]);
+      acc[i][NV - 1] = vadd(vload_part(c + i * c_row + (NV - 1) * kLanes, last), acc[i][NV - 1]);
+    }
   }
 
 #pragma GCC unroll 16

@@ -1,0 +1,227 @@
+// Winograd backward_weight, the adjoint of forward in its filters: with V = B^T x B and W = A dy A^T of every tile,
+// dU = sum over tiles of V^T W at every position, then dw = G^T dU G.
+//
+// V and W are computed for as many tiles at a time as the last level cache holds (a span of blocks), then multiplied
+// cell by cell: a cell is some input channels by some output channels. Where one span holds all tiles and there are
+// many cells, a task keeps the dU of its cell in cache and turns it into dw at once. Else dU of all cells stays in the
+// workspace, and a task is a cell and one line of positions. Sums run over the tiles in order, whatever the threads.
+#include <algorithm>
+
+#include "cpu/conv_winograd.h"
+#include "cpu/isa.h"
+#include "cpu/thread_pool.h"
+
+namespace fastcnn::cpu {
+namespace {
+
+constexpr int64_t kBlockTiles = kWinogradBlockTiles;  // depth of one product
+constexpr int64_t kSpanFloats = 2 << 20;              // of V and W together
+constexpr int64_t kCellRows = 48;                     // a multiple of most tiles' rows
+constexpr int64_t kCellColumns = 64;                  // the widest panel
+constexpr int64_t kManyCells = 16;
+constexpr int64_t kVector = 16;    // the widest vector
+constexpr int64_t kSetSkew = 16;   // keeps positions and long rows off one another's cache sets
+constexpr int64_t kLoadTiles = 4;  // of one task
+
+int64_t div_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
+int64_t round_up(int64_t a, int64_t b) { return div_up(a, b) * b; }
+/// Distance between the rows of a block.
+int64_t row_floats(int64_t channels) {
+  const int64_t row = round_up(channels, kVector);
+  return row % 128 == 0 ? row + kSetSkew : row;
+}
+
+struct Cut {
+  WinogradGrid grid;
+  int64_t block_tiles, blocks, span_blocks, spans;
+  int64_t cell_rows, row_cells, cell_columns, column_cells, cells;
+  bool fused;
+  int64_t v_row, w_row, v_position, w_position, v_block, w_block, u_position, u_cell;
+
+  explicit Cut(const ConvProblem& p) : grid(conv_winograd_grid(p, Pass::backward_weight)) {
+    row_cells = div_up(p.C, kCellRows);
+    cell_rows = div_up(p.C, row_cells);
+    cell_columns = std::min(kCellColumns, round_up(p.K, kVector));
+    column_cells = div_up(p.K, cell_columns);
+    cells = row_cells * column_cells;
+    u_position = cell_rows * cell_columns + kSetSkew;
+    u_cell = grid.points() * u_position;
+
+    v_row = row_floats(p.C);
+    w_row = row_floats(p.K);
+    blocks = div_up(grid.tiles(), kBlockTiles);
+    block_tiles = blocks ? div_up(grid.tiles(), blocks) : 0;
+    blocks = blocks ? div_up(grid.tiles(), block_tiles) : 0;
+    v_position = block_tiles * v_row + kSetSkew;
+    w_position = block_tiles * w_row + kSetSkew;
+    v_block = grid.points() * v_position;
+    w_block = grid.points() * w_position;
+    // Where dU is large, spans are long: each reads and writes all of it.
+    const int64_t span_floats = std::max(kSpanFloats, cells * u_cell / 2);
+    spans = std::max<int64_t>(1, div_up(blocks * (v_block + w_block), span_floats));
+    span_blocks = div_up(blocks, spans);
+    spans = blocks ? div_up(blocks, span_blocks) : 1;
+    fused = spans == 1 && cells >= kManyCells;
+  }
+};
+
+struct Space {
+  float *v, *w, *u, *zeros, *prologue, *scratch;
+  size_t u_floats, scratch_floats, bytes;
+  Space(const ConvProblem& p, const Cut& cut, int threads, void* base) {
+    FloatArena arena(base);
+    v = arena.take(cut.span_blocks * cut.v_block);
+    w = arena.take(cut.span_blocks * cut.w_block);
+    u = arena.take(cut.fused ? 0 : cut.cells * cut.u_cell);
+    zeros = arena.take(std::max(p.C, p.K));
+    prologue = arena.take(p.prologue.scale_shift ? 2 * p.C : 0);
+    u_floats = cut.fused ? cut.u_cell : 0;
+    const size_t taps = 9 * cut.cell_rows * cut.cell_columns;
+    scratch_floats = std::max(u_floats + taps, WinogradSource::stage_floats(std::max(p.C, p.K)));
+    scratch = arena.take(threads * scratch_floats);
+    bytes = arena.bytes();
+  }
+};
+
+struct Run {
+  const ConvProblem& p;
+  const Cut& cut;
+  const Space& space;
+  WinogradSource x, dy;
+  Volume dw;
+
+  int64_t block_count(int64_t block) const {
+    return std::min(cut.block_tiles, cut.grid.tiles() - block * cut.block_tiles);
+  }
+
+  /// V or W of some tiles of a block, which is number `in_span` of its span.
+  void load(int64_t block, int64_t in_span, int64_t first, bool gradient, float* stage) const {
+    const WinogradBlock tiles(cut.grid, block * cut.block_tiles, block_count(block));
+    const int64_t position = gradient ? cut.w_position : cut.v_position;
+    const int64_t row = gradient ? cut.w_row : cut.v_row;
+    float* base = gradient ? space.w + in_span * cut.w_block : space.v + in_span * cut.v_block;
+    const int64_t last = std::min<int64_t>(first + kLoadTiles, tiles.count());
+    for (int64_t i = first; i < last; ++i) {
+      const WinogradValues to{base + i * row, cut.grid.w.points() * position, position};
+      if (gradient)
+        dy.load_gradient(tiles[static_cast<int>(i)], to, stage);
+      else
+        x.load_input(tiles[static_cast<int>(i)], to, stage);
+    }
+  }
+
+  /// dU of a cell at lines i .. end - 1 of the positions += the sum over the span.
+  void multiply(int64_t cell, int i, int end, int64_t first_block, int64_t count, float* u) const {
+    const Kernels& isa = kernels();
+    const int64_t row = cell / cut.column_cells * cut.cell_rows,
+                  column = cell % cut.column_cells * cut.cell_columns;
+    const int64_t columns = std::min(cut.cell_columns, p.K - column), nr = isa.gemm.nr;
+    const int points_w = cut.grid.w.points();
+    GemmTile t;
+    t.m = static_cast<int>(std::min(cut.cell_rows, p.C - row));
+    t.a_row = 1;
+    t.a_col = cut.v_row;
+    t.b_row = cut.w_row;
+    t.c_row = cut.cell_columns;
+    int64_t b = 0;
+    do {  // also without tiles, to clear
+      const WinogradKinds kinds(cut.grid, (first_block + b) * cut.block_tiles,
+                                count > 0 ? block_count(first_block + b) : 0);
+      t.accumulate = first_block + b > 0 ? 2 : 0;
+      for (int64_t at = i * points_w; at < end * points_w; ++at) {
+        int first, last;
+        kinds.range(static_cast<int>(at / points_w), static_cast<int>(at % points_w), &first, &last);
+        t.k = last - first;
+        t.a = space.v + b * cut.v_block + at * cut.v_position + first * cut.v_row + row;
+        const float* w = space.w + b * cut.w_block + at * cut.w_position + first * cut.w_row + column;
+        for (int64_t n = 0; n < columns; n += nr) {
+          t.n = static_cast<int>(std::min(nr, columns - n));
+          t.b = w + n;
+          t.c = u + at * cut.u_position + n;
+          isa.gemm.tile(&t);
+        }
+      }
+    } while (++b < count);
+  }
+
+  /// dw of a cell.
+  void finish(int64_t cell, const float* u, float* taps) const {
+    const Kernels& isa = kernels();
+    const int64_t row = cell / cut.column_cells * cut.cell_rows,
+                  column = cell % cut.column_cells * cut.cell_columns;
+    const int64_t rows = std::min(cut.cell_rows, p.C - row), width = cut.cell_columns;
+    const int64_t points_w = cut.grid.w.points();
+    const WinogradFilter f{taps,
+                           width,
+                           9 * width,
+                           {const_cast<float*>(u), points_w * cut.u_position, cut.u_position},
+                           width,
+                           cut.grid.h.points(),
+                           cut.grid.w.points(),
+                           rows,
+                           width};
+    isa.winograd.filter_gradient(&f);
+    // [channel, tap][filter] -> [filter][channel, tap]; ops make dw in row-major memory
+    isa.pack.matrix(taps, 1, width, std::min(width, p.K - column), rows * 9,
+                    dw.data + column * dw.batch + row * dw.channel, dw.batch, 0);
+  }
+};
+
+}  // namespace
+
+size_t conv_winograd_weight_bytes(const ConvProblem& p, int threads) {
+  return Space(p, Cut(p), threads, nullptr).bytes;
+}
+
+void conv_winograd_backward_weight(const ConvArgs& args) {
+  const ConvProblem& p = *args.problem;
+  const Cut cut(p);
+  const Space space(p, cut, args.threads, args.workspace);
+  const auto scratch = [&](int slot) { return space.scratch + slot * space.scratch_floats; };
+  std::fill_n(space.zeros, std::max(p.C, p.K), 0.0f);
+  const Run run{p,
+                cut,
+                space,
+                conv_winograd_input(args, space.zeros, space.prologue),
+                {volume(args.y), p.out[0], {p.out[1], p.out[2]}, {0, 0}, PadMode::zeros, p.K, space.zeros},
+                volume(args.w)};
+  const int lines = cut.grid.h.points();
+  const int64_t groups = div_up(cut.block_tiles, kLoadTiles);
+  int64_t block = 0;
+  do {
+    const int64_t count = std::min(cut.span_blocks, cut.blocks - block);
+    parallel_for(
+        2 * count * groups,
+        [&](int64_t task, int slot) {
+          const int64_t b = task / 2 / groups, group = task / 2 % groups;
+          run.load(block + b, b, group * kLoadTiles, task % 2, scratch(slot));
+        },
+        args.threads);
+    if (cut.fused) {
+      parallel_for(
+          cut.cells,
+          [&](int64_t cell, int slot) {
+            float* u = scratch(slot);
+            run.multiply(cell, 0, lines, 0, count, u);
+            run.finish(cell, u, u + space.u_floats);
+          },
+          args.threads);
+      return;
+    }
+    parallel_for(
+        cut.cells * lines,
+        [&](int64_t task, int) {
+          const int64_t cell = task / lines;
+          const int i = static_cast<int>(task % lines);
+          run.multiply(cell, i, i + 1, block, count, space.u + cell * cut.u_cell);
+        },
+        args.threads);
+    block += cut.span_blocks;
+  } while (block < cut.blocks);
+  parallel_for(
+      cut.cells,
+      [&](int64_t cell, int slot) { run.finish(cell, space.u + cell * cut.u_cell, scratch(slot)); },
+      args.threads);
+}
+
+}  // namespace fastcnn::cpu
