@@ -257,7 +257,12 @@ def test_plans_of_huge_problems(pass_: str) -> None:
         for row, least in zip(rows, small):
             assert row.name == least.name
             if row.reason is None and least.reason is None:
-                assert least.workspace_bytes <= row.workspace_bytes + 4096 and row.workspace_bytes < 2**60
+                # winograd keeps all tiles of a small problem, so that its threads share them
+                slack = 2 if row.name == "winograd" else 1
+                assert (
+                    least.workspace_bytes <= slack * row.workspace_bytes + 4096
+                    and row.workspace_bytes < 2**60
+                )
                 assert 0 < least.cost < row.cost < float("inf")
         assert sum(row.chosen for row in rows) == 1
 

@@ -227,9 +227,9 @@ def test_relu_keeps_nan() -> None:
     assert np.isnan(np.asarray(y)).all()
 
 
-@pytest.mark.parametrize("shape", [(0, 3, 5, 5), (2, 0, 4, 5), (2, 3, 0, 4)])
+@pytest.mark.parametrize("shape", [(0, 3, 5, 5), (2, 3, 0, 4)])
 def test_empty(shape: tuple[int, ...]) -> None:
-    case = conv("", shape[0], shape[1], 4, shape[2:], 3, padding=((1, 1), (2, 1)))
+    case = conv("", shape[0], shape[1], 4, shape[2:], 3, padding=((2, 1), (2, 1)))
     x, w, dy = map(fastcnn.tensor, arrays(case))
     for which in PASSES:
         got = np.asarray(run(which, "winograd", case, x, w, dy))
@@ -257,6 +257,7 @@ def test_trace_equals_the_twins() -> None:
         (conv("", 1, 4, 4, (8, 8), 3, stride=2), "stride 1 only"),
         (conv("", 1, 4, 4, (8, 8), 3, dilation=2), "dilation 1 only"),
         (conv("", 1, 4, 4, (8, 8), 3, groups=2), "one group only"),
+        (conv("", 1, 0, 4, (8, 8), 3), "at least one input channel"),
         (conv("", 1, 4, 4, 8, 3), "3x3 filters only"),
         (conv("", 1, 4, 4, (4, 4, 4), 3), "one or two axes with filters only"),
     ],

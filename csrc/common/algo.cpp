@@ -20,7 +20,7 @@ ConvPlan plan(const std::vector<ConvAlgo>& table, const ConvProblem& problem, Pa
     if (named && request.strict)
       FC_CHECK(why.empty(), "conv: algo='", algo.name, "' cannot run the ", name_of(pass), " pass of ",
                problem.describe(), ": ", why, "; use algo='auto'");
-    if (!why.empty() || settled) continue;
+    if (!why.empty() || settled || (algo.error > request.error_limit && !named)) continue;
     if (named) settled = true;
     if (named || !best.algo || cost < best_cost) {
       best = ConvPlan{&algo, bytes};

@@ -35,6 +35,8 @@ struct ConvAlgo {
   double (*cost)(const ConvProblem&, Pass, const DeviceProps&);
   /// nullptr in a build without this device.
   void (*run)(const ConvArgs&, Pass, void* stream);
+  /// Bound of the rms error, as a multiple of direct's (tested). Above 1, NaN and inf may spread to neighbours.
+  double error = 1;
 };
 
 struct ConvRow {             ///< one row's verdict, for conv_algorithms() and logs
@@ -54,6 +56,7 @@ struct AlgoRequest {
   std::string name = "auto";
   bool strict = true;
   size_t workspace_limit = kNoLimit;
+  double error_limit = 6;  ///< "auto" passes over rows above it, unless they are named or preferred
 };
 
 /// The cheapest row that can run and fits the limit (a later row wins only if it is cheaper). A strict name that

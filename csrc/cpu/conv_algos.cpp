@@ -8,7 +8,7 @@ const std::vector<ConvAlgo>& conv_algos() {
       {"depthwise", conv_depthwise_unsupported, conv_depthwise_workspace_bytes, conv_depthwise_cost,
        conv_depthwise_run},
       {"winograd", conv_winograd_unsupported, conv_winograd_workspace_bytes, conv_winograd_cost,
-       conv_winograd_run},
+       conv_winograd_run, 6},
       {"im2col", conv_im2col_unsupported, conv_im2col_workspace_bytes, conv_im2col_cost, conv_im2col_run},
       {"direct", conv_direct_unsupported, conv_direct_workspace_bytes, conv_direct_cost, conv_direct_run},
   };

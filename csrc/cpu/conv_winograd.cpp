@@ -33,6 +33,7 @@ const char* conv_winograd_unsupported(const ConvProblem& p, Pass pass, const Dev
   if (p.stride[1] != 1 || p.stride[2] != 1) return "stride 1 only";
   if (p.dilation[1] != 1 || p.dilation[2] != 1) return "dilation 1 only";
   if (p.G != 1) return "one group only";
+  if (p.C == 0) return "at least one input channel";
   if (p.pad_mode != PadMode::zeros && pass == Pass::backward_input)
     return "zero padding only in backward_input";
   return nullptr;
@@ -43,7 +44,9 @@ size_t conv_winograd_workspace_bytes(const ConvProblem& p, Pass pass, const Devi
   return conv_winograd_product_bytes(p, pass, props.threads);
 }
 
-double conv_winograd_cost(const ConvProblem&, Pass, const DeviceProps&) { return 1e18; }
+double conv_winograd_cost(const ConvProblem& p, Pass pass, const DeviceProps& props) {
+  return conv_winograd_estimate(p, pass, props);
+}
 
 void conv_winograd_run(const ConvArgs& args, Pass pass, void*) {
   switch (pass) {

@@ -32,6 +32,9 @@ void conv_winograd_backward_input(const ConvArgs& args);
 size_t conv_winograd_weight_bytes(const ConvProblem& p, int threads);
 void conv_winograd_backward_weight(const ConvArgs& args);
 
+/// Microseconds, from the multiplications that are left, the bytes of the transforms and the filters.
+double conv_winograd_estimate(const ConvProblem& p, Pass pass, const DeviceProps& props);
+
 /// The tiles of a pass: of x in backward_input, of y in the others.
 WinogradGrid conv_winograd_grid(const ConvProblem& p, Pass pass);
 /// x with the prologue of `args`, whose vectors are copied to `prologue` (2 * C floats); `zeros` holds C of them.

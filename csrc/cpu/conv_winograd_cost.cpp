@@ -1,0 +1,44 @@
+// What a Winograd call costs, from a model of the machine; scripts/conv_ranking.py prints it beside measured times.
+//
+// The products run at the speed that the im2col row assumes for its own, whole vectors of columns and at least a few
+// rows at a time. A transform costs about as many bytes as it moves, at cache speed. Filters are written once, and read
+// again by every block of tiles.
+#include <algorithm>
+
+#include "cpu/conv_winograd.h"
+
+namespace fastcnn::cpu {
+namespace {
+
+constexpr double kTransformBytes = 24;  // per ns and thread: V, W, M
+constexpr double kFilterBytes = 12;     // per ns: U written and read, or dU
+constexpr double kStreamBytes = 30;     // per ns: U read by a further block
+constexpr double kCallMicroseconds = 8;
+
+double round_up(double n, double unit) { return double(int64_t((n + unit - 1) / unit)) * unit; }
+
+}  // namespace
+
+double conv_winograd_estimate(const ConvProblem& p, Pass pass, const DeviceProps& props) {
+  const double lanes = props.isa == "avx512" ? 16 : props.isa == "avx2" ? 8 : 4;
+  const double gflops = lanes * (lanes > 4 ? 6 : 3);  // as im2col's
+  const WinogradGrid grid = conv_winograd_grid(p, pass);
+  const double tiles = double(grid.tiles());
+  const double products = double(grid.images) * double(grid.h.all_points()) * double(grid.w.all_points());
+  const double rows = double(pass == Pass::backward_input ? p.K : p.C);
+  const double columns = double(pass == Pass::backward_input ? p.C : p.K);
+  const double wide = round_up(columns, lanes), deep = round_up(rows, lanes);
+  const double filters = 4.0 * double(grid.points()) * rows * wide;
+
+  // Rows of the products: tiles, or input channels in backward_weight. Few of them leave the unit waiting for filters.
+  const double height = pass == Pass::backward_weight ? rows : std::min(tiles, 48.0);
+  const double idle = (height + 4) / std::max(height, 1.0);
+  double ns = 2 * products * rows * wide * idle / gflops;
+  ns += 4 * products * (deep + wide) / kTransformBytes;
+  ns += filters / kFilterBytes;
+  const double passes = pass == Pass::backward_weight ? 0 : tiles / 48 - 1;
+  ns += std::max(0.0, passes) * filters / kStreamBytes / 4;  // three quarters hide behind the products
+  return kCallMicroseconds + ns / (1e3 * std::max(props.threads, 1));
+}
+
+}  // namespace fastcnn::cpu
