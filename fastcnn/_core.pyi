@@ -69,6 +69,10 @@ __all__: list[str] = [
     "empty_like",
     "expand",
     "fill_",
+    "fractional_max_pool_backward",
+    "fractional_max_pool_forward",
+    "fractional_max_pool_gather",
+    "fractional_max_pool_indices",
     "gather",
     "gaussian_scale",
     "grad_enabled",
@@ -90,6 +94,8 @@ __all__: list[str] = [
     "max_pool_forward",
     "max_pool_gather",
     "max_pool_indices",
+    "max_unpool_backward",
+    "max_unpool_forward",
     "measure_flops",
     "memory_acquire_twin",
     "memory_categories",
@@ -703,6 +709,24 @@ def empty_channels_last(
 def empty_like(arg0: Tensor, arg1: str) -> Tensor: ...
 def expand(arg0: Tensor, arg1: tuple[int, ...]) -> Tensor: ...
 def fill_(arg0: Tensor, arg1: typing.SupportsFloat | typing.SupportsIndex) -> None: ...
+def fractional_max_pool_backward(
+    arg0: str,
+    arg1: tuple[int, ...],
+    arg2: Tensor,
+    arg3: Tensor,
+    arg4: Tensor,
+    arg5: tuple[int, ...],
+    arg6: tuple[int, ...],
+) -> Tensor: ...
+def fractional_max_pool_forward(
+    arg0: str, arg1: Tensor, arg2: Tensor, arg3: tuple[int, ...], arg4: tuple[int, ...], arg5: bool
+) -> tuple[Tensor, Tensor | None]: ...
+def fractional_max_pool_gather(
+    arg0: str, arg1: Tensor, arg2: Tensor, arg3: Tensor, arg4: tuple[int, ...], arg5: tuple[int, ...]
+) -> Tensor: ...
+def fractional_max_pool_indices(
+    arg0: str, arg1: tuple[int, ...], arg2: Tensor, arg3: Tensor, arg4: tuple[int, ...], arg5: tuple[int, ...]
+) -> Tensor: ...
 def gather(
     arg0: str, arg1: Tensor, arg2: typing.SupportsInt | typing.SupportsIndex, arg3: Tensor
 ) -> Tensor: ...
@@ -775,6 +799,8 @@ def max_pool_forward(
 ) -> tuple[Tensor, Tensor | None]: ...
 def max_pool_gather(arg0: str, arg1: Tensor, arg2: Tensor, arg3: PoolGeometry) -> Tensor: ...
 def max_pool_indices(arg0: str, arg1: tuple[int, ...], arg2: Tensor, arg3: PoolGeometry) -> Tensor: ...
+def max_unpool_backward(arg0: str, arg1: Tensor, arg2: Tensor) -> Tensor: ...
+def max_unpool_forward(arg0: str, arg1: Tensor, arg2: Tensor, arg3: tuple[int, ...]) -> Tensor: ...
 def measure_flops(arg0: typing.SupportsFloat | typing.SupportsIndex) -> float: ...
 def memory_acquire_twin(arg0: str) -> str: ...
 def memory_categories() -> list: ...

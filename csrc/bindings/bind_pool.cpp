@@ -3,6 +3,7 @@
 
 #include "bindings/casters.h"
 #include "ops/pool.h"
+#include "ops/pool_fractional.h"
 
 namespace fastcnn {
 
@@ -18,6 +19,12 @@ void bind_pool(py::module_& m) {
   m.def("max_pool_gather", &ops::max_pool_gather, release_gil());
   m.def("avg_pool_forward", &ops::avg_pool_forward, release_gil());
   m.def("avg_pool_backward", &ops::avg_pool_backward, release_gil());
+  m.def("fractional_max_pool_forward", &ops::fractional_max_pool_forward, release_gil());
+  m.def("fractional_max_pool_indices", &ops::fractional_max_pool_indices, release_gil());
+  m.def("fractional_max_pool_backward", &ops::fractional_max_pool_backward, release_gil());
+  m.def("fractional_max_pool_gather", &ops::fractional_max_pool_gather, release_gil());
+  m.def("max_unpool_forward", &ops::max_unpool_forward, release_gil());
+  m.def("max_unpool_backward", &ops::max_unpool_backward, release_gil());
 }
 
 }  // namespace fastcnn

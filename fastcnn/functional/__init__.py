@@ -15,6 +15,7 @@ from fastcnn.functional.matmul import *  # noqa: F403
 from fastcnn.functional.norm import *  # noqa: F403
 from fastcnn.functional.pad import *  # noqa: F403
 from fastcnn.functional.pool import *  # noqa: F403
+from fastcnn.functional.pool_extra import *  # noqa: F403
 from fastcnn.functional.reduction import *  # noqa: F403
 from fastcnn.functional.resize import *  # noqa: F403
 from fastcnn.functional.scatter import *  # noqa: F403

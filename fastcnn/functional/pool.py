@@ -249,10 +249,10 @@ class AvgPool(Function):
 
     @staticmethod
     def backward(ctx: Context, dy: Tensor) -> Any:
-        return _AvgPoolInput.apply(dy, *ctx.call), None, None, None, None
+        return AvgPoolInput.apply(dy, *ctx.call), None, None, None, None
 
 
-class _AvgPoolInput(Function):
+class AvgPoolInput(Function):
     """The transpose of AvgPool."""
 
     twice = True

@@ -15,4 +15,5 @@ from fastcnn.nn.module import Parameter as Parameter
 from fastcnn.nn.norm import *  # noqa: F403
 from fastcnn.nn.padding import *  # noqa: F403
 from fastcnn.nn.pool import *  # noqa: F403
+from fastcnn.nn.pool_extra import *  # noqa: F403
 from fastcnn.nn.resize import *  # noqa: F403
