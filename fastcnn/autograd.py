@@ -16,33 +16,17 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from fastcnn._loader import _core
+from fastcnn.grad_mode import (
+    enable_grad as enable_grad,
+)
+from fastcnn.grad_mode import (
+    is_grad_enabled,
+    no_grad,
+    set_grad_enabled,
+)
 from fastcnn.handles import HookTable, RemovableHandle
 
 Tensor = _core.Tensor
-
-
-is_grad_enabled = _core.grad_enabled  # True unless inside no_grad(); the setting is per thread
-
-
-@contextlib.contextmanager
-def set_grad_enabled(enabled: bool) -> Iterator[None]:
-    """Records (or does not record) gradients inside the ``with`` block; also usable as a decorator."""
-    previous = is_grad_enabled()
-    _core.set_grad_enabled(bool(enabled))
-    try:
-        yield
-    finally:
-        _core.set_grad_enabled(previous)
-
-
-def no_grad() -> contextlib.AbstractContextManager[None]:
-    """``with no_grad():`` nothing inside is recorded, outputs have ``requires_grad=False``."""
-    return set_grad_enabled(False)
-
-
-def enable_grad() -> contextlib.AbstractContextManager[None]:
-    """``with enable_grad():`` undoes a surrounding :func:`no_grad`."""
-    return set_grad_enabled(True)
 
 
 class Context:
@@ -50,6 +34,8 @@ class Context:
 
     #: Gradient hooks by output number; an instance gets its own dict with its first hook.
     tensor_hooks: dict[int, HookTable] | None = None
+    #: Outputs whose ``.grad`` is wanted, by number; weak, since the node must not own its outputs.
+    kept: dict[int, weakref.ref[Tensor]] | None = None
     #: What forward wants kept; empty again once the call is recorded.
     to_save: tuple[Tensor | None, ...] = ()
 
@@ -144,17 +130,14 @@ def register_hook(tensor: Tensor, hook: Callable[[Tensor], Tensor | None]) -> Re
 
 
 def retain_grad(tensor: Tensor) -> None:
-    """Makes backward fill ``.grad`` of a computed tensor as well; leaves have it anyway."""
-    if tensor._node is None:
-        return
-    owner = weakref.ref(tensor)
-
-    def keep(gradient: Tensor) -> None:
-        t = owner()
-        if t is not None:
-            t.grad = gradient if t.grad is None else _core.binary(_ADD, t.grad, gradient)
-
-    register_hook(tensor, keep)
+    """Makes backward fill ``.grad`` of a computed tensor as well, after its hooks; leaves have it anyway."""
+    if not tensor.requires_grad:
+        raise ValueError("retain_grad: the tensor does not require a gradient, so it will never have one")
+    node = tensor._node
+    if node is not None:
+        if node.kept is None:
+            node.kept = {}
+        node.kept[tensor._output_index] = weakref.ref(tensor)
 
 
 def _hooked(table: HookTable, gradient: Tensor) -> Tensor:
@@ -166,23 +149,36 @@ def _hooked(table: HookTable, gradient: Tensor) -> Tensor:
                     f"hook: returned {new.dtype} {new.shape}, expected {gradient.dtype} {gradient.shape}"
                 )
             gradient = new
-    return gradient
+    return _alias(gradient)  # a hook may have kept it
 
 
 # ---- engine -------------------------------------------------------------------------------------------------
 
 
+def _alias(gradient: Tensor) -> Tensor:
+    """The same memory in a Tensor of our own: whoever else knows the gradient counts as a user of its storage."""
+    return gradient if gradient.requires_grad and is_grad_enabled() else _core.detach(gradient)
+
+
 def _accumulate(leaf: Tensor, gradient: Tensor) -> None:
     """leaf.grad += gradient; the first one is taken over without a copy when nobody else holds its memory."""
-    if leaf._grad is not None:
-        total = _core.binary(_ADD, leaf._grad, gradient)
-        _core.drop(leaf._grad, "gradient")
-        leaf._grad = None
+    old = leaf._grad
+    if is_grad_enabled() and (gradient.requires_grad or (old is not None and old.requires_grad)):
+        from fastcnn.functional.arithmetic import add, mul
+
+        total = mul(gradient, 1.0) if old is None else add(old, gradient)  # .grad stays part of the graph
+    elif old is not None:
+        total = _core.binary(_ADD, old, gradient)
     elif gradient._storage_users == 1 and gradient.strides == leaf.strides:
-        total = gradient
+        total = _core.detach(
+            gradient
+        )  # users: 2 from now on, should somebody else be given this gradient too
     else:
         total = _core.empty_like(leaf, leaf.dtype)
         _core.copy_(total, gradient)
+    if old is not None:
+        _core.drop(old, "gradient")
+        leaf._grad = None
     _core.hold(total, "gradient")
     leaf._grad = total
 
@@ -249,6 +245,12 @@ def _run(
             for i, table in node.tensor_hooks.items():
                 if grads[i] is not None:
                     grads[i] = _hooked(table, grads[i])
+        if node.kept:
+            for i, owner in node.kept.items():
+                keeper = owner()
+                if keeper is not None and grads[i] is not None:
+                    keeper.grad = _alias(grads[i]) if keeper._grad is None else _sum(keeper._grad, grads[i])
+            keeper = None
         if wanted is not None:
             for i, g in enumerate(grads):
                 slot = wanted.get((node.sequence, i))
@@ -266,9 +268,12 @@ def _run(
             if edges[i] is not None and results[i] is not None:
                 deliver(edges[i], results[i])
             results[i] = None
-    for leaf, gradient in waiting.values():
-        if wanted is None or id(leaf) in wanted:
-            deliver(leaf, _hooked(_leaf_hooks[id(leaf)][1], gradient), hooks=False)
+    for key in list(waiting):
+        leaf, gradient = waiting.pop(key)
+        if wanted is None or key in wanted:
+            hooked = _hooked(_leaf_hooks[key][1], gradient)
+            gradient = None
+            deliver(leaf, hooked, hooks=False)
     return found
 
 
@@ -318,7 +323,7 @@ def backward(
         retain_graph: keep what backward needs, so that it can run again.
         create_graph: record the backward pass itself, for gradients of gradients (implies ``retain_graph``).
     """
-    roots, gradients = _roots([tensor], [gradient])
+    roots, gradients = _roots([tensor], [gradient], create_graph)
     with set_grad_enabled(create_graph), _phase("backward"):
         _run(roots, gradients, retain_graph or create_graph, create_graph, None)
 
@@ -336,22 +341,27 @@ def grad(
     inputs = [inputs] if isinstance(inputs, Tensor) else list(inputs)
     if grad_outputs is None or isinstance(grad_outputs, Tensor):
         grad_outputs = [grad_outputs] * len(outputs)
-    roots, gradients = _roots(outputs, grad_outputs)
-    wanted = {
-        (id(t) if t._node is None else (t._node.sequence, t._output_index)): i for i, t in enumerate(inputs)
-    }
+    roots, gradients = _roots(outputs, grad_outputs, create_graph)
+    keys = [id(t) if t._node is None else (t._node.sequence, t._output_index) for t in inputs]
+    wanted = {key: slot for slot, key in enumerate(keys)}  # a tensor given twice has one slot
     retain = create_graph if retain_graph is None else retain_graph
     with set_grad_enabled(create_graph), _phase("backward"):
         found = _run(roots, gradients, retain or create_graph, create_graph, wanted)
-    missing = [i for i in range(len(inputs)) if i not in found]
+    missing = [i for i, key in enumerate(keys) if wanted[key] not in found]
     if missing and not allow_unused:
         raise ValueError(
             f"grad: inputs {missing} are not part of the graph of the outputs; pass allow_unused=True to get None"
         )
-    return tuple(found.get(i) for i in range(len(inputs)))
+    return tuple(found.get(wanted[key]) for key in keys)
 
 
-def _roots(outputs: list[Tensor], gradients: Sequence[Tensor | None]) -> tuple[list[Tensor], list[Tensor]]:
+def _roots(
+    outputs: list[Tensor], gradients: Sequence[Tensor | None], create: bool
+) -> tuple[list[Tensor], list[Tensor]]:
+    if len(outputs) != len(gradients):
+        raise ValueError(
+            f"grad: got {len(gradients)} grad_outputs for {len(outputs)} outputs, expected one each"
+        )
     filled = []
     for tensor, gradient in zip(outputs, gradients):
         if not tensor.requires_grad:
@@ -371,6 +381,12 @@ def _roots(outputs: list[Tensor], gradients: Sequence[Tensor | None]) -> tuple[l
             raise ValueError(
                 f"backward: gradient is {gradient.dtype} {gradient.shape}, expected {tensor.dtype} {tensor.shape}"
             )
+        elif gradient.device != tensor.device:
+            raise ValueError(
+                f"backward: gradient is on {gradient.device}, expected {tensor.device}; move it with .to()"
+            )
+        elif not (create and gradient.requires_grad):
+            gradient = _core.detach(gradient)  # the caller's own: a leaf must not take it over
         filled.append(gradient)
     return outputs, filled
 

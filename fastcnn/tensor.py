@@ -10,7 +10,9 @@ import numpy as np
 from fastcnn import autograd
 from fastcnn import functional as F
 from fastcnn._loader import _core
+from fastcnn.functional.comparison import number_for
 from fastcnn.functional.scatter import scatter_, scatter_add_
+from fastcnn.tensor_methods import inplace_target, methods
 
 Tensor = _core.Tensor
 _TEMPORARY = _core.CATEGORY["temporary"]
@@ -113,7 +115,7 @@ def full(
 ) -> Tensor:
     """A tensor filled with one value."""
     out = empty(tuple(shape), dtype=dtype, device=device)
-    _core.fill_(out, float(fill_value))
+    _core.fill_(out, number_for("full", out.dtype, fill_value))
     return requires_grad_(out) if requires_grad else out
 
 
@@ -132,10 +134,6 @@ def ones(*shape: Any, dtype: Any = "float32", device: str = "cpu", requires_grad
 
 def requires_grad_(self: Tensor, requires_grad: bool = True) -> Tensor:
     """Switches gradients on or off for a float tensor; returns it."""
-    if requires_grad and self.dtype not in ("float32", "float64", "float16", "bfloat16"):
-        raise TypeError(f"requires_grad_: got a {self.dtype} tensor, expected a float dtype")
-    if not requires_grad and self._node is not None:
-        raise ValueError("requires_grad_: only leaf tensors can be switched off; use .detach()")
     self.requires_grad = requires_grad
     return self
 
@@ -224,16 +222,9 @@ def detach(self: Tensor) -> Tensor:
     return _core.detach(self)
 
 
-def _inplace_target(self: Tensor, op: str) -> None:
-    if autograd.is_grad_enabled() and self.requires_grad:
-        raise ValueError(
-            f"{op}: in-place on a tensor that requires a gradient; wrap it in no_grad() or use {op[:-1]}"
-        )
-
-
 def copy_(self: Tensor, source: Any) -> Tensor:
     """Writes `source` (tensor, array or number), broadcast and converted, into this tensor."""
-    _inplace_target(self, "copy_")
+    inplace_target(self, "copy_")
     source = source if isinstance(source, Tensor) else tensor(source, device="cpu")
     _core.copy_(self, source)
     return self
@@ -241,37 +232,14 @@ def copy_(self: Tensor, source: Any) -> Tensor:
 
 def fill_(self: Tensor, value: float) -> Tensor:
     """Sets every element."""
-    _inplace_target(self, "fill_")
-    _core.fill_(self, float(value))
+    inplace_target(self, "fill_")
+    _core.fill_(self, number_for("fill_", self.dtype, value))
     return self
 
 
 def zero_(self: Tensor) -> Tensor:
     """Sets every element to 0."""
     return fill_(self, 0.0)
-
-
-def _inplace(name: str, core: str) -> Any:
-    scalar = {"add": "add_scalar", "mul": "mul_scalar", "div": "div_scalar"}
-
-    def method(self: Tensor, other: Any, *, alpha: float = 1.0) -> Tensor:
-        _inplace_target(self, name)
-        if isinstance(other, Tensor):
-            if alpha != 1.0:
-                _core.binary_(_core.BINARY["axpy"], self, other, alpha if core == "add" else -alpha)
-            else:
-                _core.binary_(_core.BINARY[core], self, other)
-        elif core == "sub":
-            _core.unary_(_core.UNARY["add_scalar"], self, -float(other) * alpha)
-        else:
-            _core.unary_(_core.UNARY[scalar[core]], self, float(other) * alpha)
-        return self
-
-    method.__name__ = name
-    method.__doc__ = (
-        f"In-place {core}, broadcast to this tensor's shape; alpha scales the operand of add_ and sub_."
-    )
-    return method
 
 
 def _truth(self: Tensor) -> bool:
@@ -333,8 +301,7 @@ def _attach() -> None:
         requires_grad_=requires_grad_, to=to, clone=clone, contiguous=contiguous, numpy=numpy, detach=detach,
         copy_=copy_, fill_=fill_, zero_=zero_, item=item, backward=autograd.backward,
         register_hook=autograd.register_hook, retain_grad=autograd.retain_grad,
-        add_=_inplace("add_", "add"), sub_=_inplace("sub_", "sub"), mul_=_inplace("mul_", "mul"),
-        div_=_inplace("div_", "div"), __array__=_array, __repr__=_repr, __bool__=_truth, __len__=_length,
+        __array__=_array, __repr__=_repr, __bool__=_truth, __len__=_length,
         __float__=lambda self: float(item(self)), __int__=lambda self: int(item(self)),
         __format__=lambda self, spec: format(item(self), spec) if spec else repr(self),
         __hash__=lambda self: id(self), __array_priority__=1000,
@@ -348,13 +315,12 @@ def _attach() -> None:
         __add__=F.add, __radd__=lambda a, b: F.add(b, a), __sub__=F.sub, __rsub__=lambda a, b: F.sub(b, a),
         __mul__=F.mul, __rmul__=lambda a, b: F.mul(b, a), __truediv__=F.div,
         __rtruediv__=lambda a, b: F.div(b, a), __pow__=F.pow, __rpow__=lambda a, b: F.pow(b, a), __neg__=F.neg,
-        __abs__=F.abs, __eq__=F.eq, __ne__=F.ne, __lt__=F.lt, __le__=F.le, __gt__=F.gt, __ge__=F.ge,
-        __invert__=F.logical_not, __and__=F.logical_and, __or__=F.logical_or, __xor__=F.logical_xor,
+        __abs__=F.abs, __lt__=F.lt, __le__=F.le, __gt__=F.gt, __ge__=F.ge,
         __getitem__=F.getitem, __setitem__=F.setitem, scatter_=scatter_, scatter_add_=scatter_add_,
         __matmul__=_matmul_operator,
         __iter__=_iterate,
     )  # fmt: skip
-    for name, value in own.items():
+    for name, value in {**own, **methods()}.items():
         setattr(Tensor, name, value)
     functions = (
         "abs exp expm1 log log1p sqrt rsqrt reciprocal square sin cos erf neg sign clamp maximum minimum pow "

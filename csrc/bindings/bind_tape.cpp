@@ -30,7 +30,7 @@ Tensor* tensor_in(PyObject* object) {
 }
 
 // What one recorded call keeps for its backward. A position names the tensor's place in the graph: i + 1 is
-// input i, -i - 1 output i, 0 neither.
+// input i, -i - 1 output i, 0 neither (or no float, so without a gradient).
 struct SavedTensors {
   struct Entry {
     std::vector<SavedTensor> tensor;  // none or one
@@ -99,8 +99,11 @@ void seal(PyObject* context, PyObject* function, PyObject* const* inputs, Py_ssi
   auto saved = std::make_unique<SavedTensors>();
   const py::tuple to_save = get(context, names.to_save);
   for (py::handle item : to_save) {
-    SavedTensors::Entry entry{{}, position_of(item.ptr(), inputs, count, outputs)};
-    if (const Tensor* t = tensor_in(item.ptr())) entry.tensor.emplace_back(*t);
+    SavedTensors::Entry entry{{}, 0};
+    if (const Tensor* t = tensor_in(item.ptr())) {
+      if (is_float(t->dtype)) entry.position = position_of(item.ptr(), inputs, count, outputs);
+      entry.tensor.emplace_back(*t);
+    }
     saved->entries.push_back(std::move(entry));
   }
   set(context, names.saved, py::cast(std::move(saved)).ptr());
@@ -113,6 +116,29 @@ void seal(PyObject* context, PyObject* function, PyObject* const* inputs, Py_ssi
     t->node = keep_object(py::reinterpret_borrow<py::object>(context));
     t->output_index = int(i);
   }
+}
+
+// An output that is one of the inputs, as another Tensor on the same memory: an input keeps its place in the graph.
+void part_from_inputs(py::object& result, PyObject* const* inputs, Py_ssize_t count) {
+  const auto parted = [&](PyObject* output) -> py::object {
+    if (const Tensor* t = tensor_in(output))
+      for (Py_ssize_t i = 0; i < count; ++i)
+        if (inputs[i] == output) return py::cast(t->detach());
+    return py::reinterpret_borrow<py::object>(output);
+  };
+  if (!PyTuple_Check(result.ptr())) {
+    result = parted(result.ptr());
+    return;
+  }
+  py::tuple out(PyTuple_GET_SIZE(result.ptr()));
+  bool changed = false;
+  for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(result.ptr()); ++i) {
+    PyObject* was = PyTuple_GET_ITEM(result.ptr(), i);
+    py::object now = parted(was);
+    changed = changed || now.ptr() != was;
+    PyTuple_SET_ITEM(out.ptr(), i, now.release().ptr());
+  }
+  if (changed) result = std::move(out);
 }
 
 // Function.apply: argv is the Function class and its arguments.
@@ -149,7 +175,8 @@ PyObject* apply(PyObject*, PyObject* const* argv, Py_ssize_t argc) {
     if (record) grad_enabled = true;
     if (!result || !record) return result;
     py::object owned = py::reinterpret_steal<py::object>(result);
-    seal(made, function, argv + 1, count, result);
+    part_from_inputs(owned, argv + 1, count);
+    seal(made, function, argv + 1, count, owned.ptr());
     return owned.release().ptr();
   } catch (py::error_already_set& e) {
     e.restore();

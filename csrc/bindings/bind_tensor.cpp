@@ -29,6 +29,14 @@ py::object node_of(const Tensor& t) {
   return t.node ? py::reinterpret_borrow<py::object>(static_cast<PyObject*>(t.node.get())) : py::none();
 }
 
+void set_requires_grad(Tensor& t, bool on) {
+  FC_CHECK_TYPE(!on || is_float(t.dtype), "requires_grad: got a ", name_of(t.dtype),
+                " tensor, expected a float dtype; convert with .to(\"float32\")");
+  FC_CHECK(on || !t.node, "requires_grad: only leaf tensors can be switched off, got a computed one; use ",
+           ".detach()");
+  t.requires_grad = on;
+}
+
 const char* numpy_format(DType t) {
   switch (t) {
     case DType::float32: return "f4";
@@ -95,7 +103,8 @@ void bind_tensor(py::module_& m) {
       .def_property_readonly("device", [](const Tensor& t) { return t.device(); })
       .def_property_readonly("ndim", &Tensor::ndim)
       .def_property_readonly("nbytes", [](const Tensor& t) { return t.numel() * int64_t(size_of(t.dtype)); })
-      .def_readwrite("requires_grad", &Tensor::requires_grad)
+      .def_property(
+          "requires_grad", [](const Tensor& t) { return t.requires_grad; }, &set_requires_grad)
       .def_readwrite("_grad", &Tensor::grad)
       .def_property("_node", &node_of,
                     [](Tensor& t, py::object node) { t.node = keep_object(std::move(node)); })

@@ -23,7 +23,8 @@ struct type_caster<fastcnn::Dims> {
     if (!src || !(PyTuple_Check(src.ptr()) || PyList_Check(src.ptr()))) return false;
     PyObject* fast = src.ptr();
     const Py_ssize_t n = PySequence_Fast_GET_SIZE(fast);
-    if (n > fastcnn::kMaxDims) return false;
+    FC_CHECK(n <= fastcnn::kMaxDims, "tensor: too many dimensions, got ", n, ", expected at most ",
+             fastcnn::kMaxDims);
     value.n = 0;
     for (Py_ssize_t i = 0; i < n; ++i) {
       const long long x = PyLong_AsLongLong(PySequence_Fast_GET_ITEM(fast, i));

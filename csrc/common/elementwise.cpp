@@ -7,7 +7,6 @@ namespace fastcnn {
 namespace {
 
 // clang-format off: lists of words
-// clang-format off: lists of words
 constexpr const char* kUnaryNames[] = {
     "copy", "neg", "abs", "sign", "exp", "expm1", "log", "log1p", "sqrt", "rsqrt", "reciprocal", "square", "sin",
     "cos", "erf", "floor", "ceil", "round", "isfinite", "isnan", "isinf", "logical_not", "fill", "clamp",
@@ -21,7 +20,6 @@ constexpr const char* kBinaryNames[] = {
     "silu_backward", "mish_backward", "softplus_backward", "softsign_backward", "hardtanh_backward",
     "hardswish_backward", "hardsigmoid_backward", "hardshrink_backward", "softshrink_backward",
     "tanhshrink_backward", "logsigmoid_backward", "threshold_backward", "prelu", "axpy"};
-// clang-format on
 // clang-format on
 static_assert(std::size(kUnaryNames) == size_t(Unary::count));
 static_assert(std::size(kBinaryNames) == size_t(Binary::count));
@@ -42,6 +40,19 @@ const char* name_of(Binary op) { return kBinaryNames[size_t(op)]; }
 Unary parse_unary(const std::string& name) { return parse<Unary>(kUnaryNames, name, "unary"); }
 Binary parse_binary(const std::string& name) { return parse<Binary>(kBinaryNames, name, "binary"); }
 
+namespace {
+// What messages call it: a number on the right is no op of its own.
+const char* public_name(Unary op) {
+  switch (op) {
+    case Unary::add_scalar: return "add";
+    case Unary::mul_scalar: return "mul";
+    case Unary::div_scalar: return "div";
+    case Unary::pow_scalar: return "pow";
+    default: return name_of(op);
+  }
+}
+}  // namespace
+
 void check_dtype(Unary op, DType dtype) {
   const bool any = op == Unary::copy || op == Unary::fill || op == Unary::logical_not ||
                    (op >= Unary::isfinite && op <= Unary::isinf);
@@ -49,7 +60,7 @@ void check_dtype(Unary op, DType dtype) {
                       op == Unary::clamp || op == Unary::add_scalar || op == Unary::mul_scalar ||
                       op == Unary::relu;
   if (any || (number && dtype != DType::boolean)) return;
-  dispatch_float(dtype, name_of(op), [](auto) {});
+  dispatch_float(dtype, public_name(op), [](auto) {});
 }
 
 void check_dtype(Binary op, DType dtype) {

@@ -4,6 +4,7 @@ from fastcnn.functional.activation import *  # noqa: F403
 from fastcnn.functional.activation_extra import *  # noqa: F403
 from fastcnn.functional.arithmetic import *  # noqa: F403
 from fastcnn.functional.arrange import *  # noqa: F403
+from fastcnn.functional.comparison import *  # noqa: F403
 from fastcnn.functional.conv import *  # noqa: F403
 from fastcnn.functional.conv_transpose import *  # noqa: F403
 from fastcnn.functional.dropout import *  # noqa: F403

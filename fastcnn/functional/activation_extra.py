@@ -7,7 +7,8 @@ from typing import Any
 from fastcnn._loader import _core
 from fastcnn.autograd import Context, Function, Tensor, is_grad_enabled
 from fastcnn.functional.activation import leaky_relu, sigmoid
-from fastcnn.functional.arithmetic import _unbroadcast, gt, mul, neg, where
+from fastcnn.functional.arithmetic import _unbroadcast, mul, neg, where
+from fastcnn.functional.comparison import gt
 from fastcnn.functional.shape import getitem, reshape
 from fastcnn.random import Generator, generator_of
 

@@ -1,24 +1,34 @@
-"""Pointwise arithmetic with broadcasting, comparisons and selection.
+"""Pointwise arithmetic with broadcasting, and selection.
 
-Operands are tensors of one dtype and device, or one tensor and a Python number (which takes the tensor's dtype).
-There is no silent promotion between dtypes; a mixed pair is a TypeError that names both.
+Operands are tensors of one dtype and device, or one tensor and a Python number, which takes the tensor's dtype: with an
+integer tensor it must be an integer of that dtype's range (comparisons take any number and are exact). There is no
+silent promotion between dtypes; a mixed pair is a TypeError that names both. Integer arithmetic wraps, as in NumPy.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from fastcnn._loader import _core
 from fastcnn.autograd import Context, Function, Tensor
+from fastcnn.functional.comparison import (
+    INTEGERS,
+    eq,
+    gt,
+    is_number,
+    logical_or,
+    lt,
+    number_for,
+    wrong_operands,
+)
 
 __all__ = [
-    "abs", "add", "clamp", "cos", "div", "eq", "erf", "exp", "expm1", "ge", "gt", "isfinite", "isinf", "isnan",
-    "le", "log", "log1p", "logical_and", "logical_not", "logical_or", "logical_xor", "lt", "maximum", "minimum",
-    "mul", "ne", "neg", "pow", "reciprocal", "rsqrt", "sign", "sin", "sqrt", "square", "sub", "where",
+    "abs", "add", "ceil", "clamp", "cos", "div", "erf", "exp", "expm1", "floor", "log", "log1p", "maximum", "minimum",
+    "mul", "neg", "pow", "reciprocal", "round", "rsqrt", "sign", "sin", "sqrt", "square", "sub", "where",
 ]  # fmt: skip
 
 _U, _B = _core.UNARY, _core.BINARY
-_builtin_abs = abs
 
 
 def _unbroadcast(gradient: Tensor, shape: tuple[int, ...]) -> Tensor:
@@ -165,8 +175,6 @@ class _ScalarBinary(Function):
         if ctx.name == "div":  # d(s / x) = -s / x^2
             dx = neg(div(mul(dy, y), x))
         elif ctx.name == "pow":  # d(s^x) = s^x log s
-            import math
-
             dx = mul(
                 dy, mul(y, math.log(ctx.scalar) if ctx.scalar > 0 else (0.0 if ctx.scalar == 0 else math.nan))
             )
@@ -176,32 +184,22 @@ class _ScalarBinary(Function):
         return dx, None, None, None
 
 
-def _is_number(x: Any) -> bool:
-    return isinstance(x, (int, float)) or (not isinstance(x, Tensor) and hasattr(x, "__float__"))
-
-
-def _binary(name: str, function: type[Function] | None, a: Any, b: Any) -> Tensor:
-    if isinstance(a, Tensor) and isinstance(b, Tensor):
-        if function is None:
-            return _core.binary(_B[name], a, b)
-        return function.apply(a, b) if function is not _Select else function.apply(a, b, name)
-    if isinstance(a, Tensor) and _is_number(b):
-        return _core.binary_scalar(_B[name], a, float(b), False)
-    if isinstance(b, Tensor) and _is_number(a):
-        return _core.binary_scalar(_B[name], b, float(a), True)
-    raise TypeError(
-        f"{name}: got {type(a).__name__} and {type(b).__name__}, expected tensors or a tensor and a number"
-    )
+def _binary(name: str, function: type[Function], a: Any, b: Any) -> Tensor:
+    if not (isinstance(a, Tensor) and isinstance(b, Tensor)):
+        raise wrong_operands(name, a, b)
+    return function.apply(a, b) if function is not _Select else function.apply(a, b, name)
 
 
 class _Affine(Function):
-    """x * scale + shift with Python numbers; nothing is saved."""
+    """x + number, x * number and x / number; nothing is saved."""
 
     twice = True
 
     @staticmethod
     def forward(ctx: Context, x: Tensor, op: str, value: float, slope: float) -> Tensor:
         ctx.slope = slope
+        if x.dtype in INTEGERS and op in _EXACT:
+            return _core.binary_scalar(_B[_EXACT[op]], x, value, False)
         return _core.unary(_U[op], x, value)
 
     @staticmethod
@@ -209,85 +207,76 @@ class _Affine(Function):
         return (dy if ctx.slope == 1.0 else mul(dy, ctx.slope)), None, None, None
 
 
+#: In integer arithmetic, not by way of float64.
+_EXACT = {"add_scalar": "add", "sub_scalar": "sub", "mul_scalar": "mul"}
+
+
 def add(a: Any, b: Any) -> Tensor:
     """a + b, broadcast."""
-    if isinstance(a, Tensor) and _is_number(b):
-        return _Affine.apply(a, "add_scalar", float(b), 1.0)
-    if isinstance(b, Tensor) and _is_number(a):
-        return _Affine.apply(b, "add_scalar", float(a), 1.0)
+    if isinstance(a, Tensor) and is_number(b):
+        return _Affine.apply(a, "add_scalar", number_for("add", a.dtype, b), 1.0)
+    if isinstance(b, Tensor) and is_number(a):
+        return add(b, a)
     return _binary("add", _Add, a, b)
 
 
 def sub(a: Any, b: Any) -> Tensor:
     """a - b, broadcast."""
-    if isinstance(a, Tensor) and _is_number(b):
-        return _Affine.apply(a, "add_scalar", -float(b), 1.0)
-    if isinstance(b, Tensor) and _is_number(a):
+    if isinstance(a, Tensor) and is_number(b):
+        number = number_for("sub", a.dtype, b)
+        if a.dtype in INTEGERS:
+            return _Affine.apply(a, "sub_scalar", number, 1.0)
+        return _Affine.apply(a, "add_scalar", -number, 1.0)
+    if isinstance(b, Tensor) and is_number(a):
         return add(neg(b), a)
     return _binary("sub", _Sub, a, b)
 
 
 def mul(a: Any, b: Any) -> Tensor:
     """a * b, broadcast."""
-    if isinstance(a, Tensor) and _is_number(b):
-        return _Affine.apply(a, "mul_scalar", float(b), float(b))
-    if isinstance(b, Tensor) and _is_number(a):
-        return _Affine.apply(b, "mul_scalar", float(a), float(a))
+    if isinstance(a, Tensor) and is_number(b):
+        number = number_for("mul", a.dtype, b)
+        return _Affine.apply(a, "mul_scalar", number, number)
+    if isinstance(b, Tensor) and is_number(a):
+        return mul(b, a)
     return _binary("mul", _Mul, a, b)
 
 
 def div(a: Any, b: Any) -> Tensor:
     """a / b, broadcast; float tensors only."""
-    if isinstance(a, Tensor) and _is_number(b):
+    if isinstance(a, Tensor) and is_number(b):
         value = float(b)
         return _Affine.apply(a, "div_scalar", value, 1.0 / value if value else float("inf"))
-    if isinstance(b, Tensor) and _is_number(a):
+    if isinstance(b, Tensor) and is_number(a):
         return _ScalarBinary.apply(b, float(a), "div", True)
     return _binary("div", _Div, a, b)
 
 
 def pow(a: Any, b: Any) -> Tensor:
     """a ** b, broadcast; float tensors only."""
-    if isinstance(a, Tensor) and _is_number(b):
-        return square(a) if b == 2 else _Unary.apply(a, "pow_scalar", float(b))
-    if isinstance(b, Tensor) and _is_number(a):
+    if isinstance(a, Tensor) and is_number(b):
+        return square(a) if b == 2 and a.dtype != "bool" else _Unary.apply(a, "pow_scalar", float(b))
+    if isinstance(b, Tensor) and is_number(a):
         return _ScalarBinary.apply(b, float(a), "pow", True)
     return _binary("pow", _Pow, a, b)
 
 
 def maximum(a: Any, b: Any) -> Tensor:
     """The larger of a and b, broadcast; NaN wins."""
-    if isinstance(a, Tensor) and _is_number(b):
-        return _ScalarBinary.apply(a, float(b), "maximum", False)
-    if isinstance(b, Tensor) and _is_number(a):
+    if isinstance(a, Tensor) and is_number(b):
+        return _ScalarBinary.apply(a, number_for("maximum", a.dtype, b), "maximum", False)
+    if isinstance(b, Tensor) and is_number(a):
         return maximum(b, a)
     return _binary("maximum", _Select, a, b)
 
 
 def minimum(a: Any, b: Any) -> Tensor:
     """The smaller of a and b, broadcast; NaN wins."""
-    if isinstance(a, Tensor) and _is_number(b):
-        return _ScalarBinary.apply(a, float(b), "minimum", False)
-    if isinstance(b, Tensor) and _is_number(a):
+    if isinstance(a, Tensor) and is_number(b):
+        return _ScalarBinary.apply(a, number_for("minimum", a.dtype, b), "minimum", False)
+    if isinstance(b, Tensor) and is_number(a):
         return minimum(b, a)
     return _binary("minimum", _Select, a, b)
-
-
-def _comparison(name: str, text: str) -> Any:
-    def compare(a: Any, b: Any) -> Tensor:
-        return _binary(name, None, a, b)
-
-    compare.__name__ = compare.__qualname__ = name
-    compare.__doc__ = f"{text}, broadcast; a bool tensor."
-    return compare
-
-
-eq, ne = _comparison("eq", "a == b"), _comparison("ne", "a != b")
-lt, le = _comparison("lt", "a < b"), _comparison("le", "a <= b")
-gt, ge = _comparison("gt", "a > b"), _comparison("ge", "a >= b")
-logical_and = _comparison("logical_and", "a and b (non-zero is true)")
-logical_or = _comparison("logical_or", "a or b (non-zero is true)")
-logical_xor = _comparison("logical_xor", "exactly one of a and b is non-zero")
 
 
 class _Where(Function):
@@ -323,7 +312,7 @@ def _as_tensor(x: Any, like: Tensor) -> Tensor:
     if isinstance(x, Tensor):
         return x
     out = _core.empty((), like.dtype, like.device, _core.CATEGORY["temporary"])
-    _core.fill_(out, float(x))
+    _core.fill_(out, number_for("where", like.dtype, x))
     return out
 
 
@@ -388,29 +377,32 @@ def neg(x: Tensor) -> Tensor:
     return _Affine.apply(x, "neg", 0.0, -1.0)
 
 
-def sign(x: Tensor) -> Tensor:
-    """-1, 0 or 1; 0 for NaN; no gradient."""
-    return _core.unary(_U["sign"], x)
+class _Steps(Function):
+    """Piecewise constant functions: the gradient is 0 wherever it exists."""
+
+    twice = True
+
+    @staticmethod
+    def forward(ctx: Context, x: Tensor, name: str) -> Tensor:
+        return _core.unary(_U[name], x)
+
+    @staticmethod
+    def backward(ctx: Context, dy: Tensor) -> Any:
+        return mul(dy, 0.0), None
 
 
-def isfinite(x: Tensor) -> Tensor:
-    """True where x is neither infinite nor NaN."""
-    return _core.unary(_U["isfinite"], x)
+def _steps(name: str, text: str) -> Any:
+    def function(x: Tensor) -> Tensor:
+        return _Steps.apply(x, name)
+
+    function.__name__ = function.__qualname__ = name
+    function.__doc__ = f"{text}, elementwise; gradient 0."
+    return function
 
 
-def isnan(x: Tensor) -> Tensor:
-    """True where x is NaN."""
-    return _core.unary(_U["isnan"], x)
-
-
-def isinf(x: Tensor) -> Tensor:
-    """True where x is +inf or -inf."""
-    return _core.unary(_U["isinf"], x)
-
-
-def logical_not(x: Tensor) -> Tensor:
-    """True where x is 0."""
-    return _core.unary(_U["logical_not"], x)
+sign = _steps("sign", "-1, 0 or 1; 0 for NaN")
+floor, ceil = _steps("floor", "The next integer below or x"), _steps("ceil", "The next integer above or x")
+round = _steps("round", "The nearest integer, the even one of two")
 
 
 class _Clamp(Function):
@@ -430,9 +422,16 @@ class _Clamp(Function):
 
 
 def clamp(x: Tensor, min: float | None = None, max: float | None = None) -> Tensor:
-    """min <= x <= max, elementwise; None leaves that side open, NaN stays NaN, gradient 1 on the bounds."""
+    """min <= x <= max, elementwise; None leaves that side open, NaN stays NaN, gradient 1 on the bounds.
+
+    Where min > max everything is max, as in NumPy and PyTorch.
+    """
     if min is None and max is None:
         raise ValueError("clamp: got neither min nor max, expected at least one")
-    low = float("-inf") if min is None else float(min)
-    high = float("inf") if max is None else float(max)
+    low = float("-inf") if min is None else number_for("clamp", x.dtype, min)
+    high = float("inf") if max is None else number_for("clamp", x.dtype, max)
+    if math.isnan(low) or math.isnan(high):
+        raise ValueError(
+            f"clamp: a bound is not a number, got min {min} and max {max}, expected numbers or None"
+        )
     return _Clamp.apply(x, low, high)

@@ -19,20 +19,18 @@ from fastcnn.functional.arithmetic import (
     abs,
     add,
     div,
-    eq,
     exp,
-    isfinite,
-    isnan,
     log,
-    logical_or,
+    maximum,
+    minimum,
     mul,
-    ne,
     pow,
     sqrt,
     square,
     sub,
     where,
 )
+from fastcnn.functional.comparison import eq, isfinite, isnan, logical_or, ne
 from fastcnn.functional.shape import expand, flatten, reshape
 
 __all__ = [
@@ -55,6 +53,8 @@ def _axes(op: str, x: Tensor, dim: Dim) -> tuple[int, ...]:
     """The axes as given, for the compiled checks; () stands for all of them."""
     if dim is None:
         return ()
+    if isinstance(dim, bool):
+        raise TypeError(f"{op}: dim is {dim}, expected an int or a tuple of ints; write keepdim={dim}")
     axes = (dim,) if hasattr(dim, "__index__") else tuple(dim)
     if x.ndim == 0:  # a number has no axes, but dim=0 and -1 mean itself, as in NumPy and torch
         for a in axes:
@@ -99,13 +99,15 @@ class _Sum(Function):
         return _spread(dy, shape, axes), None, None, None
 
 
-def sum(x: Tensor, dim: Dim = None, keepdim: bool = False) -> Tensor:
-    """Sum over `dim`; int64 for integers and bools."""
+def sum(x: Tensor, dim: Dim = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+    """Sum over `dim`; int64 for integers and bools. `dtype` converts x first."""
+    x = x if dtype is None else x.to(dtype)
     return _Sum.apply(x, _axes("sum", x, dim), keepdim, 1.0)
 
 
-def mean(x: Tensor, dim: Dim = None, keepdim: bool = False) -> Tensor:
-    """Arithmetic mean over `dim`; float tensors only."""
+def mean(x: Tensor, dim: Dim = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+    """Arithmetic mean over `dim`; float tensors only. `dtype` converts x first."""
+    x = x if dtype is None else x.to(dtype)
     if x.dtype not in ("float32", "float64", "float16", "bfloat16"):
         raise TypeError(f"mean: this op takes float tensors, got {x.dtype}; convert with .to('float32')")
     axes = _axes("mean", x, dim)
@@ -195,7 +197,7 @@ class _ExtremeAt(Function):
 
     @staticmethod
     def backward(ctx: Context, dy: Tensor, _: Tensor | None) -> Any:
-        from fastcnn.functional.joining import scatter_add
+        from fastcnn.functional.scatter import _ScatterSum
 
         (indices,) = ctx.saved_tensors
         shape, axis, _ = ctx.call
@@ -204,7 +206,12 @@ class _ExtremeAt(Function):
         if not shape:
             return reshape(dy, ()), None, None, None
         kept = _kept(shape, (axis,))
-        return scatter_add(shape, axis, reshape(indices, kept), reshape(dy, kept)), None, None, None
+        return (
+            _ScatterSum.apply(reshape(dy, kept), shape, axis % len(shape), reshape(indices, kept)),
+            None,
+            None,
+            None,
+        )
 
 
 def _one_axis(op: str, x: Tensor, dim: Any) -> int:
@@ -214,17 +221,27 @@ def _one_axis(op: str, x: Tensor, dim: Any) -> int:
     return axes[0] if axes else 0
 
 
-def max(x: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
-    """The largest element; with `dim` (values, indices) along that axis, the first index at ties."""
+def max(x: Tensor, dim: int | Tensor | None = None, keepdim: bool = False) -> Any:
+    """The largest element; with `dim` (values, indices) along that axis, the first index at ties.
+
+    ``max(x, y)`` with a tensor is :func:`maximum`.
+    """
     if dim is None:
         return amax(x)
+    if isinstance(dim, Tensor):
+        return maximum(x, dim)
     return Extremes(*_ExtremeAt.apply(x, _one_axis("max", x, dim), keepdim, "argmax"))
 
 
-def min(x: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
-    """The smallest element; with `dim` (values, indices) along that axis, the first index at ties."""
+def min(x: Tensor, dim: int | Tensor | None = None, keepdim: bool = False) -> Any:
+    """The smallest element; with `dim` (values, indices) along that axis, the first index at ties.
+
+    ``min(x, y)`` with a tensor is :func:`minimum`.
+    """
     if dim is None:
         return amin(x)
+    if isinstance(dim, Tensor):
+        return minimum(x, dim)
     return Extremes(*_ExtremeAt.apply(x, _one_axis("min", x, dim), keepdim, "argmin"))
 
 
