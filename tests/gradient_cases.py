@@ -29,6 +29,12 @@ def normal(*shape: int) -> np.ndarray:
     return _rng.standard_normal(shape)
 
 
+def distinct(*shape: int) -> np.ndarray:
+    """Values that differ by at least 0.01, in random order: no maximum changes its place."""
+    count = int(np.prod(shape))
+    return (0.01 * (_rng.permutation(count) - count / 2)).reshape(shape)
+
+
 def positive(*shape: int) -> np.ndarray:
     """0.3 to 2.3."""
     return 0.3 + 2 * _rng.random(shape)
@@ -217,6 +223,35 @@ CASES["conv_transpose2d"] = case(
 CASES["conv_transpose3d"] = case(
     lambda x, w: F.conv_transpose3d(x, w, None, 2), normal(1, 2, 2, 2, 3), normal(2, 2, 2, 1, 2)
 )
+
+# ---- pooling, padding, resizing ----
+for _axes, _size in ((1, (2, 3, 7)), (2, (2, 2, 5, 6)), (3, (1, 2, 4, 3, 4))):
+    CASES[f"max_pool{_axes}d"] = [
+        Case(call(f"max_pool{_axes}d", 2), (distinct(*_size),)),
+        Case(call(f"max_pool{_axes}d", 3, 1, 1, ceil_mode=True), (distinct(*_size),)),
+    ]
+    CASES[f"avg_pool{_axes}d"] = [
+        Case(call(f"avg_pool{_axes}d", 2), (distinct(*_size),)),
+        Case(call(f"avg_pool{_axes}d", 3, 2, 1, True, False), (distinct(*_size),)),
+    ]
+    CASES[f"adaptive_max_pool{_axes}d"] = case(call(f"adaptive_max_pool{_axes}d", 2), distinct(*_size))
+    CASES[f"adaptive_avg_pool{_axes}d"] = case(call(f"adaptive_avg_pool{_axes}d", 2), distinct(*_size))
+CASES["pad"] = [
+    Case(call("pad", (1, -1, 0, 2)), (normal(2, 3, 4),)),
+    *(
+        Case(call("pad", (2, 1), mode=mode), (normal(2, 3, 4),))
+        for mode in ("reflect", "replicate", "circular")
+    ),
+]
+CASES["interpolate"] = [
+    Case(call("interpolate", 7), (normal(1, 2, 4),)),
+    Case(call("interpolate", (3, 7), mode="bilinear"), (normal(1, 2, 4, 5),)),
+    Case(call("interpolate", (6, 3), mode="bicubic", align_corners=True), (normal(1, 2, 4, 5),)),
+]
+CASES["upsample"] = case(call("upsample", scale_factor=2), normal(1, 2, 2, 3))
+CASES["pixel_shuffle"] = case(call("pixel_shuffle", 2), normal(1, 4, 2, 3))
+CASES["pixel_unshuffle"] = case(call("pixel_unshuffle", 2), normal(1, 1, 4, 2))
+CASES["channel_shuffle"] = case(call("channel_shuffle", 2), normal(1, 4, 3))
 
 # ---- dropout: the mask is a function of the seed ----
 for _name in ["alpha_dropout", "dropout", "gaussian_dropout", "drop_path"]:
