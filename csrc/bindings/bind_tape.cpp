@@ -118,12 +118,13 @@ void seal(PyObject* context, PyObject* function, PyObject* const* inputs, Py_ssi
   }
 }
 
-// An output that is one of the inputs, as another Tensor on the same memory: an input keeps its place in the graph.
+// An output that is a leaf among the inputs, as another Tensor on the same memory: the leaf stays one, and no node
+// owns itself. (A computed input may be handed back: an in-place op, whose output takes its place.)
 void part_from_inputs(py::object& result, PyObject* const* inputs, Py_ssize_t count) {
   const auto parted = [&](PyObject* output) -> py::object {
     if (const Tensor* t = tensor_in(output))
       for (Py_ssize_t i = 0; i < count; ++i)
-        if (inputs[i] == output) return py::cast(t->detach());
+        if (inputs[i] == output && !t->node) return py::cast(t->detach());
     return py::reinterpret_borrow<py::object>(output);
   };
   if (!PyTuple_Check(result.ptr())) {
