@@ -236,6 +236,19 @@ for _axes, _size in ((1, (2, 3, 7)), (2, (2, 2, 5, 6)), (3, (1, 2, 4, 3, 4))):
     ]
     CASES[f"adaptive_max_pool{_axes}d"] = case(call(f"adaptive_max_pool{_axes}d", 2), distinct(*_size))
     CASES[f"adaptive_avg_pool{_axes}d"] = case(call(f"adaptive_avg_pool{_axes}d", 2), distinct(*_size))
+    CASES[f"lp_pool{_axes}d"] = case(call(f"lp_pool{_axes}d", 3.0, 2), normal(*_size))
+    _half = (*_size[:2], *(n // 2 for n in _size[2:]))
+    _, _found = getattr(F, f"max_pool{_axes}d")(constant(distinct(*_size)), 2, return_indices=True)
+    CASES[f"max_unpool{_axes}d"] = case(
+        call(f"max_unpool{_axes}d", _found, 2, output_size=_size[2:]), normal(*_half)
+    )
+for _axes, _size in ((2, (2, 2, 5, 6)), (3, (1, 2, 4, 5, 4))):
+    CASES[f"fractional_max_pool{_axes}d"] = case(
+        call(f"fractional_max_pool{_axes}d", 2, 2, _random_samples=constant(unit(*_size[:2], _axes))),
+        distinct(*_size),
+    )
+CASES["global_avg_pool"] = case(F.global_avg_pool, normal(2, 3, 2, 2))
+CASES["global_max_pool"] = case(F.global_max_pool, distinct(2, 3, 2, 2))
 CASES["pad"] = [
     Case(call("pad", (1, -1, 0, 2)), (normal(2, 3, 4),)),
     *(
