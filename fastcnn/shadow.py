@@ -7,6 +7,7 @@ is what a fresh process would.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -16,6 +17,8 @@ from fastcnn.nn.watch import LayerWatch
 from fastcnn.random import Generator, default_generator
 
 _CATEGORY = _core.CATEGORY
+#: Two dry runs of one model must not exchange its tensors at once.
+_one_at_a_time = threading.RLock()
 
 
 class DryRun:
@@ -67,6 +70,8 @@ class DryRun:
         elif isinstance(o, dict):
             for item in o.values():
                 self._sort(item, seen)
+        elif isinstance(o, Generator):
+            self._others.append(o)
         elif isinstance(getattr(o, "optimizer", None), Optimizer):  # a schedule
             self._others.append(o)
             self._sort(o.optimizer, seen)
@@ -82,6 +87,14 @@ class DryRun:
     # ---- entering ----
 
     def __enter__(self) -> DryRun:
+        _one_at_a_time.acquire()
+        try:
+            return self._enter()
+        except BaseException:
+            _one_at_a_time.release()
+            raise
+
+    def _enter(self) -> DryRun:
         self._undo: list[Any] = []
         self.device = _core.memory_acquire_twin(self.of)
         self._shadow = _core.Shadow(self.device)
@@ -177,6 +190,12 @@ class DryRun:
     # ---- leaving ----
 
     def __exit__(self, *error: Any) -> None:
+        try:
+            self._leave()
+        finally:
+            _one_at_a_time.release()
+
+    def _leave(self) -> None:
         self.watch.__exit__()
         _core.redirect_devices(self._redirected)
         stats = _core.memory_stats(self.device)
@@ -187,9 +206,10 @@ class DryRun:
 
     def _restore(self) -> None:
         for table, before in reversed(self._undo):
-            if table.keys() != before.keys() or any(table[k] is not v for k, v in before.items()):
+            if list(table) != list(before):
                 dict.clear(table)
-                dict.update(table, before)
+            dict.update(table, before)
+        self._undo.clear()
         self._shadow.restore()
         _core.memory_release_twin(self.device)
 

@@ -163,7 +163,7 @@ def to(self: Tensor, *args: Any, dtype: Any = None, device: str | None = None, c
         else:
             device = name
     dtype = self.dtype if dtype is None else dtype_name(dtype)
-    device = self.device if device is None else device
+    device = self.device if device is None or device == self.device else _core.device_now(device)
     if not copy and dtype == self.dtype and device == self.device:
         return self
     return _To.apply(self, dtype, device)

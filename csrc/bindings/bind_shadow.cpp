@@ -50,6 +50,8 @@ void bind_shadow(py::module_& m) {
     const auto* s = dynamic_cast<const AllocatedStorage*>(t.storage.get());
     return s ? allocator_for(s->device).trace_id(s->block) : uint64_t{0};
   });
+  // The name of the device that this name means now.
+  m.def("device_now", [](Device device) { return device; });
   // Returns the redirection before; None ends it.
   m.def("redirect_devices", [](std::optional<Device> twin) {
     const Device before = std::exchange(redirect_to, twin.value_or(Device{}));

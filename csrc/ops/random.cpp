@@ -49,9 +49,10 @@ Tensor scale(const char* op, RandomScaleParams::Kind kind, const Tensor& x, cons
 
 }  // namespace
 
-Tensor random_uniform(const Dims& shape, DType dtype, double low, double high, const RandomKey& key) {
+Tensor random_uniform(const Dims& shape, DType dtype, double low, double high, const RandomKey& key,
+                      Device host) {
   const OpScope scope("rand");
-  Tensor y = empty(shape, dtype, Device{});
+  Tensor y = empty(shape, dtype, host);
   check_float("rand", y);
   RandomFillParams p = fill_params(RandomFillParams::uniform, y, key);
   p.low = low;
@@ -60,9 +61,10 @@ Tensor random_uniform(const Dims& shape, DType dtype, double low, double high, c
   return y;
 }
 
-Tensor random_normal(const Dims& shape, DType dtype, double mean, double deviation, const RandomKey& key) {
+Tensor random_normal(const Dims& shape, DType dtype, double mean, double deviation, const RandomKey& key,
+                     Device host) {
   const OpScope scope("randn");
-  Tensor y = empty(shape, dtype, Device{});
+  Tensor y = empty(shape, dtype, host);
   check_float("randn", y);
   RandomFillParams p = fill_params(RandomFillParams::normal, y, key);
   p.low = mean;
@@ -71,10 +73,10 @@ Tensor random_normal(const Dims& shape, DType dtype, double mean, double deviati
   return y;
 }
 
-Tensor random_integers(const Dims& shape, int64_t low, int64_t high, const RandomKey& key) {
+Tensor random_integers(const Dims& shape, int64_t low, int64_t high, const RandomKey& key, Device host) {
   const OpScope scope("randint");
   FC_CHECK(low < high, "randint: got low ", low, " and high ", high, ", expected low < high");
-  Tensor y = empty(shape, DType::int64, Device{});
+  Tensor y = empty(shape, DType::int64, host);
   RandomFillParams p = fill_params(RandomFillParams::integer, y, key);
   p.first = low;
   p.range = uint64_t(high) - uint64_t(low);
@@ -82,25 +84,26 @@ Tensor random_integers(const Dims& shape, int64_t low, int64_t high, const Rando
   return y;
 }
 
-Tensor random_permutation(int64_t n, const RandomKey& key) {
+Tensor random_permutation(int64_t n, const RandomKey& key, Device host) {
   const OpScope scope("randperm");
   FC_CHECK(n >= 0, "randperm: n is ", n, ", expected a number >= 0");
-  Tensor y = empty({n}, DType::int64, Device{});
-  cpu::random_permutation(y.data<int64_t>(), n, RandomKey{key.seed, key.call, 0});
+  Tensor y = empty({n}, DType::int64, host);
+  if (!host.is_meta()) cpu::random_permutation(y.data<int64_t>(), n, RandomKey{key.seed, key.call, 0});
   return y;
 }
 
 Tensor bernoulli(const Tensor& share, const RandomKey& key) {
   const OpScope scope("bernoulli");
   check_float("bernoulli", share);
-  FC_CHECK(share.device() == Device{}, "bernoulli: probabilities are on ", to_string(share.device()),
-           ", expected cpu (values are drawn on the host)");
+  FC_CHECK(share.device() == Device{} || share.device().is_meta(), "bernoulli: probabilities are on ",
+           to_string(share.device()), ", expected cpu (values are drawn on the host)");
   const Tensor dense = contiguous(share, false);
-  const bool fits = dispatch_float(share.dtype, "bernoulli", [&](auto type) {
-    using T = typename decltype(type)::type;
-    return std::all_of(dense.data<T>(), dense.data<T>() + dense.numel(),
-                       [](T v) { return Accumulator<T>(v) >= 0 && Accumulator<T>(v) <= 1; });
-  });
+  const bool fits = share.device().is_meta() || dispatch_float(share.dtype, "bernoulli", [&](auto type) {
+                      using T = typename decltype(type)::type;
+                      return std::all_of(dense.data<T>(), dense.data<T>() + dense.numel(), [](T v) {
+                        return Accumulator<T>(v) >= 0 && Accumulator<T>(v) <= 1;
+                      });
+                    });
   FC_CHECK(fits, "bernoulli: a probability is outside of [0, 1] or NaN");
   Tensor y = empty(share.shape, share.dtype, share.device());
   RandomFillParams p = fill_params(RandomFillParams::bernoulli, y, key);

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 
 COMMANDS = {
+    "memory": "predict the memory of a model to the byte, find the largest batch, verify",
     "info": "what this build and this machine have",
     "selftest": "check the kernels on this machine against float64",
     "train": "train a small CNN on real images",

@@ -15,6 +15,7 @@ from fastcnn.memory.estimation import estimate, estimate_step
 from fastcnn.memory.report import Report
 from fastcnn.memory.sizes import format_bytes
 from fastcnn.memory.step import Step
+from fastcnn.memory.trace import holder_text
 from fastcnn.shadow import DryRun
 
 __all__ = ["Fix", "check"]
@@ -93,7 +94,9 @@ def _text(report: Report, limit: int, fixes: list[Fix]) -> str:
         "largest holders at the peak:",
     ]
     for category, op, layer, size in report.holders(5):
-        lines.append(f"  {format_bytes(size):>9}  {category} of {op}" + (f" in {layer}" if layer else ""))
+        lines.append(
+            f"  {format_bytes(size):>9}  {holder_text(category, op)}" + (f" in {layer}" if layer else "")
+        )
     if fixes:
         lines.append("cheapest ways out:")
     for i, fix in enumerate(fixes, 1):

@@ -107,21 +107,35 @@ class Step:
 
     def prepare(self, run: DryRun) -> None:
         """Makes the optimizer on the twin and finds out the targets' shape."""
-        if self.dtype is None:
-            kinds = [p.dtype for p in self.model.parameters() if p.dtype in _FLOATS]
-            self.dtype = kinds[0] if kinds else "float32"
         self.model.train(self.train)
-        if not self.train:
-            return
+        if self.train:
+            self.optimizer = self.make_optimizer()
+            if self.optimizer not in run.optimizers:
+                run.optimizers.append(self.optimizer)
+        self._find_shapes(run)
+
+    def prepare_shapes(self) -> None:
+        """Finds out dtype and targets without making an optimizer: for a real run of the step."""
+        with DryRun(*self.objects(None), trace=False) as run:
+            self.model.train(self.train)
+            self._find_shapes(run)
+
+    def make_optimizer(self) -> Any:
+        """The optimizer over what is to be trained."""
         parameters = [p for p in self.model.parameters() if p.requires_grad]
         if not parameters:
             raise ValueError(
                 "estimate: the model has no parameter to train, expected one with requires_grad=True; "
                 "pass train=False for inference"
             )
-        self.optimizer = self._make(parameters)
-        if self.optimizer not in run.optimizers:
-            run.optimizers.append(self.optimizer)
+        return self._make(parameters)
+
+    def _find_shapes(self, run: DryRun) -> None:
+        if self.dtype is None:
+            kinds = [p.dtype for p in self.model.parameters() if p.dtype in _FLOATS]
+            self.dtype = kinds[0] if kinds else "float32"
+        if not self.train:
+            return
         if self._given_target is not None:
             self.target = _target(self._given_target)
             return

@@ -86,6 +86,11 @@ class Timeline(NamedTuple):
 _NOTHING = dict.fromkeys(CATEGORIES, 0)
 
 
+def holder_text(category: str, op: str) -> str:
+    """ "workspace of conv2d.forward"; what lives on between steps is not of an op."""
+    return category if not op or category in ("parameter", "optimizer", "buffer") else f"{category} of {op}"
+
+
 class TraceView:
     """Questions to a trace; the base of what ``track`` and ``estimate`` give.
 

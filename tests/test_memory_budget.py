@@ -1,0 +1,110 @@
+"""The largest batch, and refusals before a step starts."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from memory_nets import RandomNet
+
+import fastcnn
+from fastcnn import functional as F
+from fastcnn import memory, nn, optim
+from fastcnn.errors import OutOfMemoryError
+from fastcnn.training import train_step
+
+
+def peak(model, n, optimizer):
+    return memory.estimate(model, (n, 3, 12, 12), optimizer=optimizer).peak_bytes
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("budget", [600_000, 3_000_000])
+def test_largest_batch(seed, budget):
+    model = RandomNet(seed)
+    found = memory.max_batch_size(model, (3, 12, 12), budget=budget, optimizer="adam")
+    assert found == memory.max_batch_size(
+        model, (3, 12, 12), budget=budget, optimizer="adam", exhaustive=True
+    )._replace(peaks=found.peaks)
+    for n in range(max(1, found.batch - 3), found.batch + 1):
+        assert peak(model, n, "adam") <= budget
+    assert peak(model, found.first_too_large, "adam") == found.too_large_peak_bytes > budget
+    assert found.batch == 0 or peak(model, found.batch, "adam") == found.peak_bytes
+    assert int(found) == found.batch and found.breaks_at in str(found)
+
+
+def test_multiples_and_cards():
+    model = RandomNet(2)
+    found = memory.max_batch_size(model, (3, 12, 12), budget="2MB", multiple_of=8)
+    assert found.batch % 8 == 0 and found.first_too_large == found.batch + 8
+    huge = memory.max_batch_size(model, (3, 12, 12), budget="t4")
+    assert huge.budget_bytes == memory.parse_bytes("t4") - 667_000_000
+    with pytest.raises(ValueError, match=r"parameters and optimizer state alone need .* got a budget of 512"):
+        memory.max_batch_size(model, (3, 12, 12), budget=512)
+    with pytest.raises(ValueError, match="multiple_of is 0"):
+        memory.max_batch_size(model, (3, 12, 12), multiple_of=0)
+
+
+def test_under_a_limit_n_runs_and_the_next_is_refused():
+    import gc
+
+    gc.collect()
+    base = memory.allocated_bytes()
+    model = RandomNet(7)
+    optimizer = optim.SGD([p for p in model.parameters() if p.requires_grad], momentum=0.9)
+    found = memory.max_batch_size(model, (3, 12, 12), budget=2_000_000, optimizer=optimizer)
+    n = found.batch
+    assert n > 2
+    x, y = np.zeros((n + 1, 3, 12, 12), np.float32), np.zeros(n + 1, np.int64)
+    memory.set_limit(base + 2_000_000)
+    try:
+        memory.check(model, (n, 3, 12, 12), optimizer=optimizer, limit=2_000_000)
+        for _ in range(3):
+            train_step(model, F.cross_entropy, optimizer, x[:n], y[:n])
+        with pytest.raises(OutOfMemoryError, match="nothing has run") as refused:
+            memory.check(model, (n + 1, 3, 12, 12), optimizer=optimizer, limit=2_000_000)
+        with pytest.raises(OutOfMemoryError, match="out of memory on cpu"):
+            train_step(model, F.cross_entropy, optimizer, x, y)
+    finally:
+        memory.set_limit(None)
+    fixes = refused.value.fixes
+    assert 1 <= len(fixes) <= 3
+    assert any(
+        f.text == f"a batch of {n} instead of {n + 1}" and f.peak_bytes == found.peak_bytes for f in fixes
+    )
+    assert all(f.fits == (f.peak_bytes <= 2_000_000) for f in fixes)
+    assert f"{fixes[0].peak_bytes:,}" in str(refused.value)
+    assert refused.value.report.peak_bytes == found.too_large_peak_bytes
+
+
+def test_fixes_are_what_they_say():
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(800, 200))
+    optimizer = optim.Adam(model.parameters())
+    whole = peak(model, 4, optimizer)
+    with pytest.raises(OutOfMemoryError) as refused:
+        memory.check(model, (4, 3, 12, 12), optimizer=optimizer, limit=whole - 1)
+    by_text = {f.text: f.peak_bytes for f in refused.value.fixes}
+    with fastcnn.limit_workspace(0):
+        without = peak(model, 4, optimizer)
+    for text, size in by_text.items():
+        if text.startswith("workspace_limit"):
+            assert size == without < whole
+        elif "without state" in text:
+            assert size == peak(model, 4, None)
+        elif text.startswith("training only 3"):
+            for p in model[0].parameters():
+                p.requires_grad_(False)
+            assert size == peak(model, 4, optim.Adam(model[3].parameters()))
+    assert len(by_text) >= 2
+
+
+def test_check_of_a_step_function():
+    model = nn.Linear(1000, 1000)
+
+    def step():
+        model(fastcnn.zeros(64, 1000)).sum().backward()
+
+    memory.check(step)  # the device's whole memory
+    with pytest.raises(OutOfMemoryError, match=r"(?s)check: the step does not fit.*parameter.*in \(Linear\)"):
+        memory.check(step, limit="1MB")
+    with pytest.raises(TypeError, match="without input_shape"):
+        memory.check(model)
