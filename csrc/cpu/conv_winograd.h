@@ -9,21 +9,30 @@
 namespace fastcnn::cpu {
 
 /// Transformed filters: for each part of `part_columns` output channels, for each position, a matrix of input channels
-/// by columns in the panels that the GEMM kernel reads.
+/// by columns in the panels that the GEMM kernel reads. Where only one product uses a part they are never stored as a
+/// whole: the product makes them chunk by chunk of input channels.
 struct WinogradFilters {
   int64_t rows, columns;  ///< input and output channels of the product
   int points_h, points_w;
   int64_t part_columns, parts;  ///< a function of the problem only
-  int64_t position, part;       ///< floats from one to the next
+  int64_t chunk_rows, chunks;   ///< of one step of packing
+  int64_t position, part;       ///< floats from one to the next, where all are stored
+  int64_t chunk_position;       ///< the same of one chunk
   WinogradFilters(int64_t rows, int64_t columns, const WinogradGrid& grid);
   size_t floats() const { return parts * part; }
+  size_t chunk_floats() const { return points_h * points_w * chunk_position; }
   /// Width of a panel under the ISA in force.
   int64_t panel() const;
-  /// Scratch for pack(), of one thread.
+  /// Scratch for pack, of one thread.
   static constexpr size_t kPackFloats = 9 * 32 * 64;
-  /// The tasks that fill `packed`; `w` is (columns, rows, ...) or, for backward_input, (rows, columns, ...) turned round.
-  int64_t pack_tasks() const;
-  void pack(const Volume& w, bool turned, int64_t task, float* packed, float* scratch) const;
+  /// One chunk of one part; `w` is (columns, rows, ...) or, for backward_input, (rows, columns, ...) turned round.
+  /// `all` holds floats(), `one` chunk_floats().
+  void pack(const Volume& w, bool turned, int64_t part, int64_t chunk, float* all, float* scratch) const;
+  void pack_one(const Volume& w, bool turned, int64_t part, int64_t chunk, float* one, float* scratch) const;
+
+ private:
+  void pack_to(const Volume& w, bool turned, int64_t part, int64_t chunk, float* values, int64_t position,
+               int64_t depth, bool stream, float* scratch) const;
 };
 
 size_t conv_winograd_product_bytes(const ConvProblem& p, Pass pass, int threads);

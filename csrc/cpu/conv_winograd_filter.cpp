@@ -22,25 +22,36 @@ WinogradFilters::WinogradFilters(int64_t rows, int64_t columns, const WinogradGr
     : rows(rows), columns(columns), points_h(grid.h.points()), points_w(grid.w.points()) {
   part_columns = std::min(kPartColumns, div_up(columns, kVector) * kVector);
   parts = div_up(columns, part_columns);
+  chunk_rows = std::min(kPackRows, rows);
+  chunks = div_up(rows, kPackRows);
   position = rows * part_columns + kSetSkew;
   part = points_h * points_w * position;
+  chunk_position = chunk_rows * part_columns + kSetSkew;
 }
 
 int64_t WinogradFilters::panel() const { return std::min<int64_t>(kernels().gemm.nr, part_columns); }
 
-int64_t WinogradFilters::pack_tasks() const { return parts * div_up(rows, kPackRows); }
+void WinogradFilters::pack(const Volume& w, bool turned, int64_t p, int64_t chunk, float* all,
+                           float* scratch) const {
+  pack_to(w, turned, p, chunk, all + p * part + chunk * kPackRows * panel(), position, rows, true, scratch);
+}
 
-void WinogradFilters::pack(const Volume& w, bool turned, int64_t task, float* packed, float* scratch) const {
+void WinogradFilters::pack_one(const Volume& w, bool turned, int64_t p, int64_t chunk, float* one,
+                               float* scratch) const {
+  pack_to(w, turned, p, chunk, one, chunk_position, chunk_rows, false, scratch);
+}
+
+void WinogradFilters::pack_to(const Volume& w, bool turned, int64_t p, int64_t chunk, float* values,
+                              int64_t position, int64_t depth, bool stream, float* scratch) const {
   const Kernels& isa = kernels();
-  const int64_t chunks = div_up(rows, kPackRows);
-  const int64_t first = task % chunks * kPackRows, count = std::min(kPackRows, rows - first);
-  const int64_t begin = task / chunks * part_columns, end = std::min(begin + part_columns, columns);
+  const int64_t first = chunk * kPackRows, count = std::min(kPackRows, rows - first);
+  const int64_t begin = p * part_columns, end = std::min(begin + part_columns, columns);
   const int64_t width = panel();
   const int64_t by_row = turned ? w.batch : w.channel, by_column = turned ? w.channel : w.batch;
   for (int64_t j = begin; j < end; j += width) {
     const float* source = w.data + first * by_row + j * by_column;
     const int64_t lanes = std::min(width, end - j);
-    WinogradFilter f{scratch, count * width, width, {}, width, points_h, points_w, count, width};
+    WinogradFilter f{scratch, count * width, width, {}, width, points_h, points_w, count, width, stream};
     if (!has_plain_taps(w)) {
       for (int tap = 0; tap < 9; ++tap)
         isa.pack.matrix(source + tap / 3 * w.axis[1] + tap % 3 * w.axis[2], by_row, by_column, count, lanes,
@@ -57,8 +68,7 @@ void WinogradFilters::pack(const Volume& w, bool turned, int64_t task, float* pa
       f.taps += 8 * f.tap;
       f.tap = -f.tap;
     }
-    f.values = {packed + task / chunks * part + (j - begin) * rows + first * width, points_w * position,
-                position};
+    f.values = {values + (j - begin) * depth, points_w * position, position};
     isa.winograd.filter(&f);
   }
 }

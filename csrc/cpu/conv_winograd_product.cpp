@@ -15,7 +15,9 @@
 namespace fastcnn::cpu {
 namespace {
 
-constexpr int64_t kBlockTiles = 48;
+constexpr int64_t kBlockTiles = 24;       // V and M in L2, U streams from L3
+constexpr int64_t kWideBlockTiles = 48;   // where U streams from memory
+constexpr size_t kWideFilters = 4 << 20;  // floats
 constexpr int64_t kManyBlocks = 16;
 constexpr int64_t kDepth = 512;    // of one product: 512 x 64 floats of U in L2
 constexpr int64_t kVector = 16;    // the widest vector
@@ -28,16 +30,19 @@ struct Product {
   WinogradGrid grid;
   WinogradFilters filters;
   int64_t block_tiles, blocks;
-  bool shared;  ///< V of all blocks at once
+  bool shared;     ///< V of all blocks at once
+  bool by_chunks;  ///< one block: each part of U is used once, and made on the way
   int64_t v_row, v_position, v_block, m_position;
 
   Product(const ConvProblem& p, Pass pass)
       : grid(conv_winograd_grid(p, pass)),
         filters(pass == Pass::forward ? p.C : p.K, pass == Pass::forward ? p.K : p.C, grid) {
-    blocks = std::max<int64_t>(1, div_up(grid.tiles(), kBlockTiles));
+    const int64_t most = filters.floats() > kWideFilters ? kWideBlockTiles : kBlockTiles;
+    blocks = std::max<int64_t>(1, div_up(grid.tiles(), most));
     block_tiles = div_up(grid.tiles(), blocks);
     blocks = grid.tiles() ? div_up(grid.tiles(), block_tiles) : 0;
     shared = blocks < kManyBlocks;
+    by_chunks = blocks == 1;
     v_row = div_up(filters.rows, kVector) * kVector;
     v_position = block_tiles * v_row + kSetSkew;
     v_block = grid.points() * v_position;
@@ -50,10 +55,10 @@ struct Product {
 
 struct Space {
   float *filters, *v, *zeros, *prologue, *bias, *scratch;
-  size_t m_floats, v_floats, scratch_floats, bytes;
+  size_t m_floats, v_floats, chunk_floats, scratch_floats, bytes;
   Space(const ConvProblem& p, Pass pass, const Product& product, int threads, void* base) {
     FloatArena arena(base);
-    filters = arena.take(product.filters.floats());
+    filters = arena.take(product.by_chunks ? 0 : product.filters.floats());
     v = arena.take(product.shared ? product.blocks * product.v_block : 0);
     zeros = arena.take(product.v_row);
     prologue = arena.take(pass == Pass::forward && p.prologue.scale_shift ? 2 * p.C : 0);
@@ -61,7 +66,8 @@ struct Space {
     m_floats = product.grid.points() * product.m_position;
     v_floats = product.shared ? 0 : product.v_block;
     const size_t stage = WinogradSource::stage_floats(product.v_row);
-    scratch_floats = std::max(m_floats + v_floats + stage, WinogradFilters::kPackFloats);
+    chunk_floats = product.by_chunks ? product.filters.chunk_floats() : 0;
+    scratch_floats = m_floats + v_floats + chunk_floats + std::max(stage, WinogradFilters::kPackFloats);
     scratch = arena.take(threads * scratch_floats);
     bytes = arena.bytes();
   }
@@ -72,6 +78,8 @@ struct Run {
   const Product& product;
   WinogradSource source;
   const float* filters;
+  Volume weight;
+  bool turned;
   Volume out, residual;
   int64_t depth;
   const float* bias;
@@ -84,13 +92,15 @@ void load(const Run& run, const WinogradBlock& block, int first, int last, float
     run.source.load_input(block[i], {v + i * p.v_row, p.grid.w.points() * p.v_position, p.v_position}, stage);
 }
 
-/// M = V * U at every position, for the columns of one part.
-void multiply(const Run& run, const WinogradBlock& block, const float* v, int64_t part, float* m) {
+/// M (+)= V * U at every position, for the columns of one part and input channels from `row` on: `depth` of them are at
+/// `u`, with `position` floats between positions.
+void multiply(const Run& run, const WinogradBlock& block, const float* v, int64_t part, int64_t row,
+              int64_t depth, const float* u, int64_t position, int64_t panel_rows, float* m) {
   const Product& p = run.product;
   const WinogradFilters& f = p.filters;
   const Kernels& isa = kernels();
   const int64_t columns = std::min(f.part_columns, f.columns - part * f.part_columns), width = f.panel();
-  const int64_t step = div_up(f.rows, std::max<int64_t>(1, div_up(f.rows, kDepth)));
+  const int64_t step = div_up(depth, std::max<int64_t>(1, div_up(depth, kDepth)));
   GemmTile t;
   t.a_row = p.v_row;
   t.a_col = 1;
@@ -101,23 +111,29 @@ void multiply(const Run& run, const WinogradBlock& block, const float* v, int64_
       int first, last;
       block.kinds().range(i, j, &first, &last);
       t.m = last - first;
-      const float* a = v + at * p.v_position + first * p.v_row;
-      const float* b = run.filters + part * f.part + at * f.position;
+      const float* a = v + at * p.v_position + first * p.v_row + row;
+      const float* b = u + at * position;
       float* c = m + at * p.m_position + first * f.part_columns;
       int64_t k = 0;
       do {
-        t.k = std::min(step, f.rows - k);
+        t.k = std::min(step, depth - k);
         t.a = a + k;
-        t.accumulate = k > 0;
+        t.accumulate = row + k > 0;
         for (int64_t n = 0; n < columns; n += width) {
           t.n = static_cast<int>(std::min(width, columns - n));
-          t.b = b + n * f.rows + k * width;
+          t.b = b + n * panel_rows + k * width;
           t.c = c + n;
           isa.gemm.tile(&t);
         }
         k += t.k;
-      } while (k < f.rows);
+      } while (k < depth);
     }
+}
+
+/// The same for all input channels, from stored filters.
+void multiply(const Run& run, const WinogradBlock& block, const float* v, int64_t part, float* m) {
+  const WinogradFilters& f = run.product.filters;
+  multiply(run, block, v, part, 0, f.rows, run.filters + part * f.part, f.position, f.rows, m);
 }
 
 void store(const Run& run, const WinogradBlock& block, int64_t part, float* m, float* stage) {
@@ -161,7 +177,20 @@ void store(const Run& run, const WinogradBlock& block, int64_t part, float* m, f
   }
 }
 
+void pack(const Run& run, const Space& space, int threads) {
+  const WinogradFilters& f = run.product.filters;
+  if (run.product.by_chunks) return;
+  parallel_for(
+      f.parts * f.chunks,
+      [&](int64_t task, int slot) {
+        f.pack(run.weight, run.turned, task / f.chunks, task % f.chunks, space.filters,
+               space.scratch + slot * space.scratch_floats);
+      },
+      threads);
+}
+
 void execute(const Run& run, const Space& space, int threads) {
+  pack(run, space, threads);
   const Product& p = run.product;
   const auto scratch = [&](int slot) { return space.scratch + slot * space.scratch_floats; };
   const auto block_of = [&](int64_t b) { return WinogradBlock(p.grid, b * p.block_tiles, p.block_count(b)); };
@@ -197,17 +226,20 @@ void execute(const Run& run, const Space& space, int threads) {
         const int64_t b = task % p.blocks, part = task / p.blocks;
         const WinogradBlock block = block_of(b);
         float* m = scratch(slot);
-        multiply(run, block, space.v + b * p.v_block, part, m);
-        store(run, block, part, m, m + space.m_floats);
-      },
-      threads);
-}
-
-void pack(const Product& p, const Volume& w, bool turned, const Space& space, int threads) {
-  parallel_for(
-      p.filters.pack_tasks(),
-      [&](int64_t task, int slot) {
-        p.filters.pack(w, turned, task, space.filters, space.scratch + slot * space.scratch_floats);
+        const float* v = space.v + b * p.v_block;
+        float *chunk = m + space.m_floats, *stage = chunk + space.chunk_floats;
+        if (p.by_chunks) {
+          for (int64_t i = 0; i < p.filters.chunks; ++i) {
+            const int64_t row = i * p.filters.chunk_rows,
+                          depth = std::min(p.filters.chunk_rows, p.filters.rows - row);
+            p.filters.pack_one(run.weight, run.turned, part, i, chunk, stage);
+            multiply(run, block, v, part, row, depth, chunk, p.filters.chunk_position, p.filters.chunk_rows,
+                     m);
+          }
+        } else {
+          multiply(run, block, v, part, m);
+        }
+        store(run, block, part, m, stage);
       },
       threads);
 }
@@ -227,6 +259,8 @@ void conv_winograd_forward(const ConvArgs& args) {
   Run run{product,
           conv_winograd_input(args, space.zeros, space.prologue),
           space.filters,
+          volume(args.w),
+          false,
           volume(args.y),
           {},
           p.out[0],
@@ -237,7 +271,6 @@ void conv_winograd_forward(const ConvArgs& args) {
     run.bias = space.bias;
   }
   if (p.epilogue.residual) run.residual = volume(args.residual);
-  pack(product, volume(args.w), false, space, args.threads);
   execute(run, space, args.threads);
 }
 
@@ -255,13 +288,14 @@ void conv_winograd_backward_input(const ConvArgs& args) {
                  p.K,
                  space.zeros},
                 space.filters,
+                volume(args.w),
+                true,
                 volume(args.x),
                 {},
                 p.in[0],
                 nullptr,
                 false};
   std::fill_n(space.zeros, p.K, 0.0f);
-  pack(product, volume(args.w), true, space, args.threads);
   execute(run, space, args.threads);
 }
 

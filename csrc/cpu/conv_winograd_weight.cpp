@@ -14,10 +14,11 @@
 namespace fastcnn::cpu {
 namespace {
 
-constexpr int64_t kBlockTiles = kWinogradBlockTiles;  // depth of one product
-constexpr int64_t kSpanFloats = 2 << 20;              // of V and W together
-constexpr int64_t kCellRows = 48;                     // a multiple of most tiles' rows
-constexpr int64_t kCellColumns = 64;                  // the widest panel
+constexpr int64_t kBlockTiles = 48;           // depth of one product
+constexpr int64_t kSpanFloats = 512 << 10;    // of V and W together
+constexpr int64_t kCellRows = 48;             // a multiple of most tiles' rows
+constexpr int64_t kLongSpanFloats = 4 << 20;  // where that makes one span of many cells
+constexpr int64_t kCellColumns = 64;          // the widest panel
 constexpr int64_t kManyCells = 16;
 constexpr int64_t kVector = 16;    // the widest vector
 constexpr int64_t kSetSkew = 16;   // keeps positions and long rows off one another's cache sets
@@ -57,8 +58,9 @@ struct Cut {
     v_block = grid.points() * v_position;
     w_block = grid.points() * w_position;
     // Where dU is large, spans are long: each reads and writes all of it.
-    const int64_t span_floats = std::max(kSpanFloats, cells * u_cell / 2);
-    spans = std::max<int64_t>(1, div_up(blocks * (v_block + w_block), span_floats));
+    const int64_t all = blocks * (v_block + w_block), one_span = cells >= kManyCells ? kLongSpanFloats : 0;
+    const int64_t span_floats = std::max({kSpanFloats, cells * u_cell / 2, std::min(all, one_span)});
+    spans = std::max<int64_t>(1, div_up(all, span_floats));
     span_blocks = div_up(blocks, spans);
     spans = blocks ? div_up(blocks, span_blocks) : 1;
     fused = spans == 1 && cells >= kManyCells;
@@ -159,7 +161,8 @@ struct Run {
                            cut.grid.h.points(),
                            cut.grid.w.points(),
                            rows,
-                           width};
+                           width,
+                           0};
     isa.winograd.filter_gradient(&f);
     // [channel, tap][filter] -> [filter][channel, tap]; ops make dw in row-major memory
     isa.pack.matrix(taps, 1, width, std::min(width, p.K - column), rows * 9,

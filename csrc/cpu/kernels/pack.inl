@@ -58,31 +58,39 @@ void pack_matrix(const float* src, int64_t row, int64_t col, int64_t k, int64_t 
       for (int64_t j = n; j < dst_cols; ++j) dst[p * dst_row + j] = 0.0f;
 }
 
-void pack_filter(const float* src, int64_t filter, int64_t n, int64_t taps, int64_t channels, int64_t first,
-                 int64_t last, float* dst, int64_t nr) {
+/// Columns begin .. end-1; those past n become zero.
+void pack_filter_columns(const float* src, int64_t filter, int64_t n, int64_t taps, int64_t channels,
+                         int64_t first, int64_t last, float* dst, int64_t nr, int64_t begin, int64_t end) {
   int64_t c = first, tap = 0;  // of element q of the run of channels and taps
   const auto row_of_next = [&] {
     float* row = dst + (tap * channels + c) * nr;
     if (++tap == taps) tap = 0, ++c;
     return row;
   };
-  const int64_t end = last * taps;
-  for (int64_t q = first * taps; q < end; q += 4) {
-    const int64_t count = end - q < 4 ? end - q : 4;
+  const int64_t stop = n < end ? n : end, elements = last * taps;
+  for (int64_t q = first * taps; q < elements; q += 4) {
+    const int64_t count = elements - q < 4 ? elements - q : 4;
     float* row[4];
     for (int64_t i = 0; i < count; ++i) row[i] = row_of_next();
-    int64_t j = 0;
+    int64_t j = begin;
     if (count == 4)
-      for (; j + 4 <= n; j += 4) {
+      for (; j + 4 <= stop; j += 4) {
         float block[16];
         transpose_4x4(src + j * filter + q, filter, block, 4);
         for (int i = 0; i < 4; ++i) quad_store(row[i] + j, quad_load(block + 4 * i));
       }
-    for (; j < n; ++j)
+    for (; j < stop; ++j)
       for (int64_t i = 0; i < count; ++i) row[i][j] = src[j * filter + q + i];
-    for (; j < nr; ++j)
+    for (; j < end; ++j)
       for (int64_t i = 0; i < count; ++i) row[i][j] = 0.0f;
   }
+}
+
+/// 16 filters at a time: filters lie far apart, often at distances that fall on few sets of the L1 cache.
+void pack_filter(const float* src, int64_t filter, int64_t n, int64_t taps, int64_t channels, int64_t first,
+                 int64_t last, float* dst, int64_t nr) {
+  for (int64_t j = 0; j < nr; j += 16)
+    pack_filter_columns(src, filter, n, taps, channels, first, last, dst, nr, j, j + 16 < nr ? j + 16 : nr);
 }
 
 constexpr PackKernels kPack = {pack_matrix, pack_filter};

@@ -30,6 +30,7 @@ FC_INLINE Vec vzero() { return _mm512_setzero_ps(); }
 FC_INLINE Vec vset(float x) { return _mm512_set1_ps(x); }
 FC_INLINE Vec vload(const float* p) { return _mm512_loadu_ps(p); }
 FC_INLINE void vstore(float* p, Vec v) { _mm512_storeu_ps(p, v); }
+FC_INLINE void vstream(float* p, Vec v) { _mm512_stream_ps(p, v); }
 FC_INLINE Mask first_lanes(int n) { return static_cast<Mask>((1u << n) - 1u); }
 FC_INLINE Vec vload_part(const float* p, int n) { return _mm512_maskz_loadu_ps(first_lanes(n), p); }
 FC_INLINE void vstore_part(float* p, Vec v, int n) { _mm512_mask_storeu_ps(p, first_lanes(n), v); }
@@ -54,6 +55,7 @@ FC_INLINE Vec vzero() { return _mm256_setzero_ps(); }
 FC_INLINE Vec vset(float x) { return _mm256_set1_ps(x); }
 FC_INLINE Vec vload(const float* p) { return _mm256_loadu_ps(p); }
 FC_INLINE void vstore(float* p, Vec v) { _mm256_storeu_ps(p, v); }
+FC_INLINE void vstream(float* p, Vec v) { _mm256_stream_ps(p, v); }
 FC_INLINE __m256i first_lanes(int n) {
   return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
 }
@@ -80,6 +82,7 @@ FC_INLINE Vec vzero() { return _mm_setzero_ps(); }
 FC_INLINE Vec vset(float x) { return _mm_set1_ps(x); }
 FC_INLINE Vec vload(const float* p) { return _mm_loadu_ps(p); }
 FC_INLINE void vstore(float* p, Vec v) { _mm_storeu_ps(p, v); }
+FC_INLINE void vstream(float* p, Vec v) { _mm_stream_ps(p, v); }
 FC_INLINE Vec vload_part(const float* p, int n) {
   switch (n) {
     case 0: return _mm_setzero_ps();
@@ -115,6 +118,7 @@ FC_INLINE Vec vzero() { return vdupq_n_f32(0.0f); }
 FC_INLINE Vec vset(float x) { return vdupq_n_f32(x); }
 FC_INLINE Vec vload(const float* p) { return vld1q_f32(p); }
 FC_INLINE void vstore(float* p, Vec v) { vst1q_f32(p, v); }
+FC_INLINE void vstream(float* p, Vec v) { vst1q_f32(p, v); }
 FC_INLINE Vec vload_part(const float* p, int n) {
   float lanes[4] = {0.0f, 0.0f, 0.0f, 0.0f};
   for (int i = 0; i < n; ++i) lanes[i] = p[i];
@@ -141,6 +145,14 @@ FC_INLINE Vec vselect(Mask m, Vec yes, Vec no) { return vbslq_f32(m, yes, no); }
 #else
 #error "define one of FC_VEC_AVX512, FC_VEC_AVX2, FC_VEC_SSE, FC_VEC_NEON before including a kernel source"
 #endif
+
+/// vstream writes a vector, aligned to its size, past the caches: for data that is read much later. Before another
+/// thread reads it, the writer calls this.
+FC_INLINE void stream_done() {
+#if !defined(FC_VEC_NEON)
+  _mm_sfence();
+#endif
+}
 
 /// Sum of the lanes, halves first: the order is a function of kLanes only.
 FC_INLINE float vsum(Vec v) {

@@ -52,6 +52,7 @@ struct WinogradFilter {
   int64_t values_row;
   int points_h, points_w;  ///< how many positions there are
   int64_t rows, lanes;
+  int stream;  ///< filter: values are aligned to vectors, and are written past the caches
 };
 
 struct WinogradKernels {

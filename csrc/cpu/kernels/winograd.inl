@@ -191,7 +191,8 @@ void winograd_output(const WinogradStore* t) {
   kTile[t->rows - 2][t->cols - 2](t);
 }
 
-void winograd_filter(const WinogradFilter* t) {
+template <bool kStream>
+void filter_rows(const WinogradFilter* t) {
   for (int64_t row = 0; row < t->rows; ++row)
     for (int64_t lane = 0; lane < t->lanes; lane += kLanes) {
       const float* taps = t->taps + row * t->taps_row + lane;
@@ -209,9 +210,21 @@ void winograd_filter(const WinogradFilter* t) {
       for (int i = 0; i < t->points_h; ++i, to += t->values.row) {
         Vec out[kWinogradPoints];
         filter_line(middle[i], out);
-        for (int j = 0; j < t->points_w; ++j) vstore(to + j * t->values.column, out[j]);
+        for (int j = 0; j < t->points_w; ++j)
+          if (kStream)
+            vstream(to + j * t->values.column, out[j]);
+          else
+            vstore(to + j * t->values.column, out[j]);
       }
     }
+  if (kStream) stream_done();
+}
+
+void winograd_filter(const WinogradFilter* t) {
+  if (t->stream)
+    filter_rows<true>(t);
+  else
+    filter_rows<false>(t);
 }
 
 void winograd_filter_gradient(const WinogradFilter* t) {
