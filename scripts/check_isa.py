@@ -9,7 +9,8 @@ Rules (each with the way in which breaking it hurts):
               shared function for everyone.
   exported    an isa_* object exports its table and nothing else, and calls nothing of the C++ library.
   constructor no global constructors in the isa_* objects: wide code would run at import.
-  spill       no stack access in the innermost loops of the matrix-multiply micro-kernels.
+  spill       no stack access in the innermost loops of the matrix-multiply micro-kernels; the Winograd transforms write
+              and read each vector between their two directions once, and little else.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ EVEX = re.compile(r"%zmm|%[xy]mm(?:1[6-9]|2\d|3[01])\b|%k[0-7]\b")
 VEX = re.compile(r"^v(?!err\b|erw\b)[a-z]")
 FMA = re.compile(r"^v?f?n?m(?:add|sub|ul)\w*[ps][sd]\b|^vfn?m\w+")
 MICRO_KERNEL = re.compile(r"\bgemm_tile\b")
+TRANSFORM = re.compile(r"\b(?:load|store)_tile<(\d), (\d)\b")
+TRANSFORM_SLACK = 8  # constants that found no register
 MIN_FMAS = 4  # in a loop that is called an inner loop of a micro-kernel
 
 
@@ -78,6 +81,23 @@ def stack_accesses(body: list[Instruction], loop: list[Instruction]) -> list[str
     return [i.text for i in loop if base.search(i.text) and not i.text.startswith("lea ")]
 
 
+def transform_spills(name: str, body: list[Instruction]) -> list[str]:
+    """Complaints about a Winograd transform of r x s outputs (r + 2) x (s + 2) positions, whole and partial vectors."""
+    tile = TRANSFORM.search(name)
+    if not tile:
+        return []
+    rows, cols = int(tile[1]), int(tile[2])
+    wide = [text for text in stack_accesses(body, body) if re.search(r"%[xyz]mm", text)]
+    # Written and read, in two variants; half of them stay in the 32 registers of AVX-512.
+    each = 2 if any("%zmm" in text for text in wide) else 4
+    most = each * (rows + 2) * (cols + 2) + TRANSFORM_SLACK
+    return (
+        [f"spill: {name}: {len(wide)} vectors to or from the stack, at most {most}"]
+        if len(wide) > most
+        else []
+    )
+
+
 def isa_of(path: Path) -> str:
     """ "avx2" for isa_avx2.cpp.o, "" for anything else."""
     match = re.match(r"isa_(\w+)\.cpp\.o$", path.name)
@@ -92,6 +112,8 @@ def check_instructions(path: Path) -> tuple[list[str], int]:
             too_wide = isa != "avx512" and EVEX.search(i.text)
             if too_wide or (isa not in ("avx2", "avx512") and VEX.match(i.text)):
                 complaints.append(f"wide: {path.name}: {name}: {i.text}")
+        if isa:
+            complaints += [f"{text} ({path.name})" for text in transform_spills(name, body)]
         if isa and MICRO_KERNEL.search(name):
             for loop in inner_loops(body):
                 if sum(bool(FMA.match(i.text)) for i in loop) < MIN_FMAS:

@@ -78,3 +78,15 @@ def test_spill_in_an_inner_loop_is_found():
     assert [[i.address for i in loop] for loop in loops] == [[0x8, 0xC, 0x10, 0x14]]
     assert check_isa.stack_accesses(body, loops[0]) == ["vmovaps %ymm2,-0x40(%rbp)"]
     assert check_isa.stack_accesses(body[1:], loops[0]) == []  # rbp is then an ordinary register
+
+
+def test_winograd_transforms_are_looked_at_and_spills_found(build):
+    """Every tile of the widest instruction set is there; the same code under a smaller tile's name is too much."""
+    found = {n: b for n, b in check_isa.disassemble(object_named(build, "isa_avx512.cpp.o")) if "_tile<" in n}
+    loads = [n for n in found if "load_tile<" in n]
+    assert len(loads) == 18 and len([n for n in found if "store_tile<" in n]) == 9
+    largest = next(b for n, b in found.items() if "load_tile<4, 4, false>" in n)
+    assert check_isa.stack_accesses(largest, largest), "the transform keeps 36 vectors in between"
+    assert not check_isa.transform_spills("load_tile<4, 4, false>", largest)
+    assert check_isa.transform_spills("load_tile<2, 2, false>", largest)
+    assert not check_isa.transform_spills("gemm_tile<6, 4>", largest)

@@ -4,18 +4,20 @@
 // rows at a time. A transform costs about as many bytes as it moves, at cache speed. Filters are written once, and read
 // again by every block of tiles.
 #include <algorithm>
+#include <cmath>
 
 #include "cpu/conv_winograd.h"
 
 namespace fastcnn::cpu {
 namespace {
 
-constexpr double kTransformBytes = 24;  // per ns and thread: V, W, M
+constexpr double kTransformBytes = 26;  // per ns and thread: V and M
+constexpr double kGradientBytes = 17;   // V and W, which are further apart in time
 constexpr double kFilterBytes = 12;     // per ns: U written and read, or dU
 constexpr double kStreamBytes = 30;     // per ns: U read by a further block
-constexpr double kCallMicroseconds = 8;
+constexpr double kCallMicroseconds = 6;
 
-double round_up(double n, double unit) { return double(int64_t((n + unit - 1) / unit)) * unit; }
+double round_up(double n, double unit) { return std::ceil(n / unit) * unit; }
 
 }  // namespace
 
@@ -34,11 +36,15 @@ double conv_winograd_estimate(const ConvProblem& p, Pass pass, const DeviceProps
   const double height = pass == Pass::backward_weight ? rows : std::min(tiles, 48.0);
   const double idle = (height + 4) / std::max(height, 1.0);
   double ns = 2 * products * rows * wide * idle / gflops;
-  ns += 4 * products * (deep + wide) / kTransformBytes;
+  ns += 4 * products * (deep + wide) / (pass == Pass::backward_weight ? kGradientBytes : kTransformBytes);
   ns += filters / kFilterBytes;
-  const double passes = pass == Pass::backward_weight ? 0 : tiles / 48 - 1;
-  ns += std::max(0.0, passes) * filters / kStreamBytes / 4;  // three quarters hide behind the products
-  return kCallMicroseconds + ns / (1e3 * std::max(props.threads, 1));
+  const double again = pass == Pass::backward_weight ? 0 : tiles / 48 - 1;
+  ns += std::max(0.0, again) * filters / kStreamBytes / 4;  // three quarters hide behind the products
+  const double tasks = pass == Pass::backward_weight
+                           ? grid.h.points() * std::ceil(rows / 48) * std::ceil(columns / 64)
+                           : std::ceil(tiles / 24) * std::ceil(columns / 64);
+  const double threads = std::max(1.0, std::min<double>(props.threads, tasks));
+  return kCallMicroseconds + ns / (1e3 * threads);
 }
 
 }  // namespace fastcnn::cpu
