@@ -69,6 +69,10 @@ void pack_filter_columns(const float* src, int64_t filter, int64_t n, int64_t ta
   };
   const int64_t stop = n < end ? n : end, elements = last * taps;
   for (int64_t q = first * taps; q < elements; q += 4) {
+    if (elements - q < 4 && q > first * taps) {  // the last four once more, rather than one by one
+      q = elements - 4;
+      c = q / taps, tap = q % taps;
+    }
     const int64_t count = elements - q < 4 ? elements - q : 4;
     float* row[4];
     for (int64_t i = 0; i < count; ++i) row[i] = row_of_next();
