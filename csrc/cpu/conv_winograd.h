@@ -15,7 +15,8 @@ struct WinogradFilters {
   int64_t rows, columns;  ///< input and output channels of the product
   int points_h, points_w;
   int64_t part_columns, parts;  ///< a function of the problem only
-  int64_t chunk_rows, chunks;   ///< of one step of packing
+  int64_t chunks;               ///< tasks of packing a part
+  int64_t chunk_rows;           ///< input channels at a time, where they are not stored
   int64_t position, part;       ///< floats from one to the next, where all are stored
   int64_t chunk_position;       ///< the same of one chunk
   WinogradFilters(int64_t rows, int64_t columns, const WinogradGrid& grid);
@@ -25,10 +26,12 @@ struct WinogradFilters {
   int64_t panel() const;
   /// Scratch for pack, of one thread.
   static constexpr size_t kPackFloats = 9 * 32 * 64;
-  /// One chunk of one part; `w` is (columns, rows, ...) or, for backward_input, (rows, columns, ...) turned round.
-  /// `all` holds floats(), `one` chunk_floats().
+  /// Chunk number `chunk` of a part into `all`, which holds floats(); `w` is (columns, rows, ...) or, for
+  /// backward_input, (rows, columns, ...) turned round.
   void pack(const Volume& w, bool turned, int64_t part, int64_t chunk, float* all, float* scratch) const;
-  void pack_one(const Volume& w, bool turned, int64_t part, int64_t chunk, float* one, float* scratch) const;
+  /// At most chunk_rows rows of a part, from a multiple of it on, into `some`, which holds chunk_floats().
+  void pack_rows(const Volume& w, bool turned, int64_t part, int64_t first, int64_t count, float* some,
+                 float* scratch) const;
 
  private:
   void pack_to(const Volume& w, bool turned, int64_t part, int64_t chunk, float* values, int64_t position,

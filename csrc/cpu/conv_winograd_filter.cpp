@@ -9,6 +9,7 @@ namespace {
 constexpr int64_t kPartColumns = 64;  // the widest panel of every ISA
 constexpr int64_t kVector = 16;       // the widest vector
 constexpr int64_t kPackRows = 32;     // of one task
+constexpr int64_t kChunkRows = 64;    // where U is made on the way: a multiple of kPackRows, in L2 beside M
 constexpr int64_t kSetSkew = 16;      // keeps positions off one another's cache sets
 
 int64_t div_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
@@ -22,7 +23,7 @@ WinogradFilters::WinogradFilters(int64_t rows, int64_t columns, const WinogradGr
     : rows(rows), columns(columns), points_h(grid.h.points()), points_w(grid.w.points()) {
   part_columns = std::min(kPartColumns, div_up(columns, kVector) * kVector);
   parts = div_up(columns, part_columns);
-  chunk_rows = std::min(kPackRows, rows);
+  chunk_rows = std::min(kChunkRows, rows);
   chunks = div_up(rows, kPackRows);
   position = rows * part_columns + kSetSkew;
   part = points_h * points_w * position;
@@ -36,9 +37,11 @@ void WinogradFilters::pack(const Volume& w, bool turned, int64_t p, int64_t chun
   pack_to(w, turned, p, chunk, all + p * part + chunk * kPackRows * panel(), position, rows, true, scratch);
 }
 
-void WinogradFilters::pack_one(const Volume& w, bool turned, int64_t p, int64_t chunk, float* one,
-                               float* scratch) const {
-  pack_to(w, turned, p, chunk, one, chunk_position, chunk_rows, false, scratch);
+void WinogradFilters::pack_rows(const Volume& w, bool turned, int64_t p, int64_t first, int64_t count,
+                                float* some, float* scratch) const {
+  for (int64_t row = first; row < first + count; row += kPackRows)
+    pack_to(w, turned, p, row / kPackRows, some + (row - first) * panel(), chunk_position, chunk_rows, false,
+            scratch);
 }
 
 void WinogradFilters::pack_to(const Volume& w, bool turned, int64_t p, int64_t chunk, float* values,

@@ -229,10 +229,9 @@ void execute(const Run& run, const Space& space, int threads) {
         const float* v = space.v + b * p.v_block;
         float *chunk = m + space.m_floats, *stage = chunk + space.chunk_floats;
         if (p.by_chunks) {
-          for (int64_t i = 0; i < p.filters.chunks; ++i) {
-            const int64_t row = i * p.filters.chunk_rows,
-                          depth = std::min(p.filters.chunk_rows, p.filters.rows - row);
-            p.filters.pack_one(run.weight, run.turned, part, i, chunk, stage);
+          for (int64_t row = 0; row < p.filters.rows; row += p.filters.chunk_rows) {
+            const int64_t depth = std::min(p.filters.chunk_rows, p.filters.rows - row);
+            p.filters.pack_rows(run.weight, run.turned, part, row, depth, chunk, stage);
             multiply(run, block, v, part, row, depth, chunk, p.filters.chunk_position, p.filters.chunk_rows,
                      m);
           }
