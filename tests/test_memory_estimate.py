@@ -316,3 +316,49 @@ def test_a_dry_run_on_every_thread():
     with ThreadPoolExecutor(4) as pool:
         together = list(pool.map(lambda net: memory.estimate(net, (3, 3, 12, 12)).peak_bytes, nets * 5))
     assert together == alone * 5
+
+
+def test_the_first_estimate_of_a_process_is_like_any_other():
+    """Traces are compared by the addresses of their texts, so the empty one must be the same from the start."""
+    import subprocess
+    import sys
+
+    code = (
+        "from fastcnn import memory, models\n"
+        "m = models.digits_cnn()\n"
+        "a, b = (memory.estimate(m, (2, 1, 8, 8)) for _ in range(2))\n"
+        "assert a._trace == b._trace and a.events == b.events\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.skipif(bool(fastcnn._core.build_info()["sanitizer"]), reason="sanitized builds are slower")
+def test_an_estimate_takes_milliseconds():
+    import time
+
+    with fastcnn.device("meta"):
+        model = models.resnet50()
+    times = []
+    for _ in range(12):
+        start = time.process_time()
+        report = memory.estimate(model, (32, 3, 224, 224), optimizer="sgd,momentum=0.9", device="cpu")
+        times.append(time.process_time() - start)
+    print(f"ResNet-50: {1e3 * min(times):.1f} ms, peak {report.peak_bytes:,}")
+    assert min(times) <= 0.020
+    assert 2.4e9 < report.peak_bytes < 3.2e9  # features of the layers alone
+
+
+def test_matrix_covers_every_pair():
+    import importlib.util
+    import itertools
+    from pathlib import Path
+
+    path = Path(__file__).resolve().parents[1] / "scripts" / "memory_matrix.py"
+    spec = importlib.util.spec_from_file_location("memory_matrix", path)
+    matrix = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(matrix)
+    factors = {"a": [0, 1, 2, 3], "b": ["x", "y"], "c": [None, 1, 2]}
+    cells = matrix.pairwise(factors)
+    for one, two in itertools.combinations(factors, 2):
+        assert {(c[one], c[two]) for c in cells} == set(itertools.product(factors[one], factors[two]))
+    assert len(cells) <= 18

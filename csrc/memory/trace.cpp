@@ -14,9 +14,12 @@ namespace {
 constexpr const char* kCategoryNames[kCategories] = {
     "parameter", "gradient", "optimizer", "buffer", "saved", "batch", "workspace", "layout", "temporary"};
 
+// Events are compared by address, so there is one empty text.
+constexpr char kNoText[] = "";
+
 // Trivial types, so that tensors freed while a thread ends still find them.
-thread_local const char* op_of_thread = "";
-thread_local const char* phase_of_thread = "";
+thread_local const char* op_of_thread = kNoText;
+thread_local const char* phase_of_thread = kNoText;
 thread_local uint32_t layer_of_thread = 0;
 
 struct Interned {
@@ -32,6 +35,7 @@ const char* intern_shared(const std::string& text) {
 
 const char* intern_view(std::string_view text) {
   // Ops name themselves on every call: each thread keeps what it has seen, so that the lock is rare.
+  if (text.empty()) return kNoText;
   thread_local std::unordered_map<std::string_view, const char*> seen;
   const auto found = seen.find(text);
   if (found != seen.end()) return found->second;
