@@ -208,7 +208,7 @@ def main() -> int:
     wrong = [r for r in rows if r["predicted_bytes"] != r["measured_bytes"]]
     worst = max((abs(r["predicted_bytes"] - r["measured_bytes"]) for r in rows), default=0)
     print(
-        f"{len(rows)} cells of {len(names)} models, {len(wrong)} differ, largest error {worst} bytes, {refused} refused "
+        f"{len(rows)} cells of {len(names)} models, {len(wrong)} differ, worst {worst} bytes, {refused} refused "
         f"(batch norm over one value), {time.perf_counter() - start:.0f} s"
     )
     if args.json:
