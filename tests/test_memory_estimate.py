@@ -362,3 +362,55 @@ def test_matrix_covers_every_pair():
     for one, two in itertools.combinations(factors, 2):
         assert {(c[one], c[two]) for c in cells} == set(itertools.product(factors[one], factors[two]))
     assert len(cells) <= 18
+
+
+GLOBAL_NET = nn.Linear(6, 3)
+
+
+def global_step(scale=2.0):
+    (GLOBAL_NET(fastcnn.ones(5, 6)) * scale).sum().backward()
+
+
+class Trainer:
+    def __init__(self):
+        self.net, self.noise = nn.Linear(6, 3), fastcnn.Generator(5)
+
+    def step(self, rows):
+        self.net.zero_grad()
+        self.net(fastcnn.randn(rows, 6, generator=self.noise)).sum().backward()
+
+    __call__ = step
+
+
+@pytest.mark.parametrize("kind", ["global", "method", "object", "partial"])
+def test_what_a_step_uses_is_found(kind):
+    import functools
+
+    trainer = Trainer()
+    step, args = {
+        "global": (global_step, ()),
+        "method": (trainer.step, (4,)),
+        "object": (trainer, (4,)),
+        "partial": (functools.partial(trainer.step, rows=4), ()),
+    }[kind]
+    net = GLOBAL_NET if kind == "global" else trainer.net
+    net.zero_grad()
+    base = memory.allocated_bytes() - own_bytes(net)
+    predicted = memory.estimate_step(step, *args)
+    assert (net.weight.device, net.weight.grad, trainer.noise.calls) == ("cpu", None, 0)
+    assert measured(lambda: step(*args), base).peak_bytes == predicted.peak_bytes
+    net.zero_grad()
+
+
+def test_workspace_limit_of_a_whole_model():
+    x, w = fastcnn.randn(2, 16, 20, 20), fastcnn.randn(24, 16, 3, 3)
+    with memory.track() as free:
+        F.conv2d(x, w, algo="im2col")
+    with memory.track() as none, limit_workspace(0):
+        F.conv2d(x, w)
+        with limit_workspace(None), memory.track("meta"):
+            pass
+    assert any(e.category == "workspace" for e in free.events)
+    assert not any(e.category == "workspace" for e in none.events)
+    with pytest.raises(ValueError, match="limit_workspace: got -1, expected bytes"), limit_workspace(-1):
+        pass

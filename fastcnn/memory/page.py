@@ -42,17 +42,13 @@ const human = b => { let u = 0; while (b >= 1024 && u < 4) { b /= 1024; u++; }
 const make = (tag, at, text) => { const e = document.createElementNS('http://www.w3.org/2000/svg', tag);
   for (const k in at) e.setAttribute(k, at[k]); if (text) e.textContent = text; svg.appendChild(e); return e; };
 const svg = document.getElementById('chart');
-let below = new Array(n).fill(0);
-for (let c = 0; c < K; c++) {
+const tops = [];
+for (let c = 0; c < K; c++) tops.push(R.map((r, i) => (c ? tops[c - 1][i] : 0) + r[5 + c]));
+for (let c = K - 1; c >= 0; c--) {  // highest first: each paints over what is below its own top
   if (!R.some(r => r[5 + c])) continue;
-  const above = below.map((b, i) => b + R[i][5 + c]);
-  let d = '';
-  for (let i = 0; i < n; i++) d += (i ? 'L' : 'M') + X(i).toFixed(2) + ' ' + Y(above[i]).toFixed(2) +
-    'H' + X(i + 1).toFixed(2);
-  for (let i = n - 1; i >= 0; i--) d += 'L' + X(i + 1).toFixed(2) + ' ' + Y(below[i]).toFixed(2) + 'H' +
-    X(i).toFixed(2);
-  make('path', {d: d + 'Z', fill: D.colours[c], stroke: D.colours[c], 'stroke-width': .7});
-  below = above;
+  let d = 'M' + L + ' ' + Y(0);
+  for (let i = 0; i < n; i++) d += 'L' + X(i).toFixed(2) + ' ' + Y(tops[c][i]).toFixed(2) + 'H' + X(i + 1).toFixed(2);
+  make('path', {d: d + 'V' + Y(0) + 'Z', fill: D.colours[c], stroke: D.colours[c], 'stroke-width': .7});
 }
 const unit = 2 ** Math.floor(Math.log2(top_ / 3));
 for (let v = 0; v <= top_; v += unit) {
