@@ -88,6 +88,21 @@ bool check_case(const GemmKernels& g, const Case& t) {
   return ok;
 }
 
+/// accumulate 2: the very bits of a product from zero that is added afterwards.
+bool check_added_as_a_whole(const GemmKernels& g, int m, int n, int64_t k) {
+  const auto a = random_floats(m * k, 1), b = random_floats(k * g.nr, 2), start = random_floats(m * n, 3);
+  auto sum = start;
+  std::vector<float> product(m * n);
+  GemmTile tile = {a.data(), k, 1, b.data(), g.nr, product.data(), n, k, m, n, 0};
+  g.tile(&tile);
+  tile.c = sum.data();
+  tile.accumulate = 2;
+  g.tile(&tile);
+  bool ok = true;
+  for (size_t i = 0; i < sum.size(); ++i) ok = ok && sum[i] == start[i] + product[i];
+  return ok;
+}
+
 void test_isa(const std::string& isa) {
   set_isa(isa);
   CHECK(isa == isa_name());
@@ -98,6 +113,8 @@ void test_isa(const std::string& isa) {
       const int64_t k = (m * 7 + n * 5) % 23;
       CHECK(check_case(g, {m, n, k, (m & 1) != 0, (n & 1) != 0, ((m + n) & 2) != 0}));
     }
+  for (int m : {1, 5, g.mr, 2 * g.mr + 1})
+    for (int n = 1; n <= g.nr; ++n) CHECK(check_added_as_a_whole(g, m, n, 37));
   for (int64_t k : {0, 1, 2, 300})
     for (bool accumulate : {false, true})
       for (bool a_transposed : {false, true})
