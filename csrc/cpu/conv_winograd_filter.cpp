@@ -6,11 +6,12 @@
 namespace fastcnn::cpu {
 namespace {
 
-constexpr int64_t kPartColumns = 64;  // the widest panel of every ISA
-constexpr int64_t kVector = 16;       // the widest vector
-constexpr int64_t kPackRows = 32;     // of one task
-constexpr int64_t kChunkRows = 64;    // where U is made on the way: a multiple of kPackRows, in L2 beside M
-constexpr int64_t kSetSkew = 16;      // keeps positions off one another's cache sets
+constexpr int64_t kPartColumns = 64;         // the widest panel of every ISA
+constexpr int64_t kVector = 16;              // the widest vector
+constexpr int64_t kPackRows = 32;            // of one task
+constexpr size_t kStreamFloats = 256 << 10;  // written past the caches: 1 MiB does not stay in L2 anyway
+constexpr int64_t kChunkRows = 64;  // where U is made on the way: a multiple of kPackRows, in L2 beside M
+constexpr int64_t kSetSkew = 16;    // keeps positions off one another's cache sets
 
 int64_t div_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
@@ -34,7 +35,9 @@ int64_t WinogradFilters::panel() const { return std::min<int64_t>(kernels().gemm
 
 void WinogradFilters::pack(const Volume& w, bool turned, int64_t p, int64_t chunk, float* all,
                            float* scratch) const {
-  pack_to(w, turned, p, chunk, all + p * part + chunk * kPackRows * panel(), position, rows, true, scratch);
+  // Only whole lines are worth it: halves of 36 lines at a time overflow the write buffers.
+  const bool stream = kernels().gemm.lanes == kVector && floats() > kStreamFloats;
+  pack_to(w, turned, p, chunk, all + p * part + chunk * kPackRows * panel(), position, rows, stream, scratch);
 }
 
 void WinogradFilters::pack_rows(const Volume& w, bool turned, int64_t p, int64_t first, int64_t count,
