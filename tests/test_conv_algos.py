@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import fastcnn
+from fastcnn import functional as F
 from fastcnn._loader import _core
 
 PASSES = ("forward", "backward_input", "backward_weight")
@@ -211,3 +212,29 @@ def test_empty(shape: tuple[int, ...]) -> None:
         assert not y.numpy().any()
         dw = _core.conv_backward_weight("conv2d", x, w.shape, y, g, request).numpy()
         assert dw.shape == w.shape and not dw.any()
+
+
+@pytest.mark.parametrize("axes", [(2, 3), (0,), (0, 2, 3), (3,)])
+def test_expanded_operands_of_a_pointwise_convolution(axes):
+    """Axes of stride 0, as the gradient of a mean has them, are no rows that follow each other."""
+    rng = np.random.default_rng(0)
+    full = (5, 16, 12, 12)
+    small = tuple(1 if i in axes else n for i, n in enumerate(full))
+    part = np.ascontiguousarray(rng.standard_normal(small, dtype=np.float32).transpose(0, 2, 3, 1))
+    part = part.transpose(0, 3, 1, 2)
+    weight = fastcnn.tensor(rng.standard_normal((8, 16, 1, 1), dtype=np.float32))
+    expanded = fastcnn.tensor(part).expand(full)
+    copied = fastcnn.tensor(np.broadcast_to(part, full).copy())
+    rows = [row.name for row in fastcnn.conv_algorithms(full, weight.shape) if row.reason is None]
+    assert "im2col" in rows
+    for name in rows:
+        y = [F.conv2d(x, weight, algo=name) for x in (expanded, copied)]
+        np.testing.assert_array_equal(np.asarray(y[0]), np.asarray(y[1]), err_msg=name)
+    back = weight.transpose(0, 1)
+    for name in ("im2col", "direct"):
+        gradients = []
+        for dy in (expanded, copied):
+            x = fastcnn.zeros(5, 8, 12, 12, requires_grad=True)
+            F.conv2d(x, back, algo=name).backward(dy)
+            gradients.append(np.asarray(x.grad))
+        np.testing.assert_array_equal(*gradients, err_msg=name)

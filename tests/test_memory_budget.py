@@ -37,6 +37,7 @@ def test_multiples_and_cards():
     found = memory.max_batch_size(model, (3, 12, 12), budget="2MB", multiple_of=8)
     assert found.batch % 8 == 0 and found.first_too_large == found.batch + 8
     huge = memory.max_batch_size(model, (3, 12, 12), budget="t4")
+    assert huge.device == "cpu" and "kernels of cpu" in str(huge)
     assert huge.budget_bytes == memory.parse_bytes("t4") - 667_000_000
     with pytest.raises(ValueError, match=r"parameters and optimizer state alone need .* got a budget of 512"):
         memory.max_batch_size(model, (3, 12, 12), budget=512)

@@ -41,11 +41,13 @@ int64_t flat_stride(int64_t batch, const int64_t* axis, const GatherAxis* outs, 
   const int64_t pixels = outs[0].outs * outs[1].outs * outs[2].outs;
   const int64_t extent[4] = {outs[2].outs, outs[1].outs, outs[0].outs, rows / pixels};
   const int64_t stride[4] = {axis[2], axis[1], axis[0], batch};
-  int64_t found = 0, next = 0;  // 0: no axis of several elements yet
+  int64_t found = 0, next = 0;
+  bool any = false;  // an axis of several elements; its stride may be 0 (expanded)
   for (int i = 0; i < 4; ++i) {
     if (extent[i] == 1) continue;
-    if (next && stride[i] != next) return -1;
-    if (!next) found = stride[i];
+    if (any && stride[i] != next) return -1;
+    if (!any) found = stride[i];
+    any = true;
     next = stride[i] * extent[i];
   }
   return found;

@@ -31,13 +31,16 @@ class MaxBatch(NamedTuple):
     breaks_at: str
     #: every batch that was run, with its peak
     peaks: dict[int, int]
+    #: whose kernels it holds for; a budget that is a card's name is only a size
+    device: str
 
     def __int__(self) -> int:
         return self.batch
 
     def __str__(self) -> str:
         room = self.budget_bytes - self.peak_bytes
-        text = f"budget {self.budget_bytes:,} bytes ({format_bytes(self.budget_bytes)}): "
+        size = format_bytes(self.budget_bytes)
+        text = f"budget {self.budget_bytes:,} bytes ({size}), kernels of {self.device}: "
         if self.batch:
             text += f"largest batch {self.batch}, peak {self.peak_bytes:,} bytes, {room:,} to spare\n"
         else:
@@ -120,6 +123,7 @@ def max_batch_size(
             peaks(bad),
             where,
             dict(sorted(peaks.found.items())),
+            run.of,
         )
 
 
