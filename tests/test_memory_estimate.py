@@ -364,7 +364,7 @@ def test_matrix_covers_every_pair():
     assert len(cells) <= 18
 
 
-GLOBAL_NET = nn.Linear(6, 3)
+GLOBAL_NET = None  # made by the test, so that it does not live in the others'
 
 
 def global_step(scale=2.0):
@@ -383,9 +383,11 @@ class Trainer:
 
 
 @pytest.mark.parametrize("kind", ["global", "method", "object", "partial"])
-def test_what_a_step_uses_is_found(kind):
+def test_what_a_step_uses_is_found(kind, monkeypatch):
     import functools
 
+    if kind == "global":
+        monkeypatch.setitem(globals(), "GLOBAL_NET", nn.Linear(6, 3))
     trainer = Trainer()
     step, args = {
         "global": (global_step, ()),
@@ -395,6 +397,7 @@ def test_what_a_step_uses_is_found(kind):
     }[kind]
     net = GLOBAL_NET if kind == "global" else trainer.net
     net.zero_grad()
+    gc.collect()
     base = memory.allocated_bytes() - own_bytes(net)
     predicted = memory.estimate_step(step, *args)
     assert (net.weight.device, net.weight.grad, trainer.noise.calls) == ("cpu", None, 0)
