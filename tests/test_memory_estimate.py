@@ -106,9 +106,8 @@ def test_named_models(name):
     predicted = memory.estimate(model, x.shape, optimizer=optimizer)
     real = measured(lambda: train_step(model, F.cross_entropy, optimizer, x, y), base)
     assert real.peak_bytes == predicted.peak_bytes
-    assert real.by_category() == {
-        **predicted.by_category(), "temporary": real.by_category()["temporary"],
-    }  # fmt: skip
+    for category in ("gradient", "saved", "workspace", "layout"):  # of the others, other tests may have some
+        assert real.by_category()[category] == predicted.by_category()[category]
     assert str(real.peak_at) == str(predicted.peak_at)
 
 
