@@ -32,7 +32,9 @@ def test_there_is_code_to_run():
     assert sum(len(CODE.findall(p.read_text())) for p in PAGES) >= 10
 
 
-@pytest.mark.parametrize("page", [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "csrc" / "README.md"], ids=lambda p: p.name)
+@pytest.mark.parametrize(
+    "page", [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "csrc" / "README.md"], ids=lambda p: p.name
+)
 def test_links_lead_somewhere(page: Path):
     for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
         assert (page.parent / target).exists(), f"{page.name} links to {target}, which is not there"
