@@ -36,7 +36,8 @@ Dims strides_in_order(const Dims& shape, const int* order) {
   int64_t step = 1;
   for (int i = shape.n - 1; i >= 0; --i) {
     strides[order[i]] = step;
-    step *= std::max<int64_t>(shape[order[i]], 1);
+    // Unsigned, because it may wrap: a shape that is too large is refused by numel, in words.
+    step = int64_t(uint64_t(step) * uint64_t(std::max<int64_t>(shape[order[i]], 1)));
   }
   return strides;
 }
