@@ -88,7 +88,6 @@ FC_UNARY(Softshrink, x > p ? x - p : (x < -p ? x + p : x * A(0)))
 FC_UNARY(Tanhshrink, x - m_tanh(x))
 FC_UNARY(LogSigmoid, (x < 0 ? x : (x == x ? A(0) : x)) - m_log1p(m_exp(x < 0 ? x : -x)))
 FC_UNARY(Threshold, x <= p ? q : x)
-FC_UNARY(Fill, p)
 #undef FC_UNARY
 
 // ---- two operands: f(a, b, p0, p1) ------------------------------------------------------------------------
@@ -195,6 +194,14 @@ void unary_loop(void* y_, const void* x_, int64_t n, int64_t sy, int64_t sx, dou
   }
 }
 
+/// Does not read x, which is memory that nothing was written to yet.
+template <class T, class A, class P>
+void fill_loop(void* y_, const void*, int64_t n, int64_t sy, int64_t, double p0, double) {
+  T* y = (T*)y_;
+  const T value = T(A(P(p0)));
+  for (int64_t i = 0; i < n; ++i) y[i * sy] = value;
+}
+
 template <class Op, class T, class A, class P>
 void binary_loop(void* y_, const void* a_, const void* b_, int64_t n, int64_t sy, int64_t sa, int64_t sb,
                  double p0, double p1) {
@@ -242,7 +249,7 @@ UnaryFn unary_number(Unary op) {
     case Unary::add_scalar: return unary_loop<AddScalar, T, A, P>;
     case Unary::mul_scalar: return unary_loop<MulScalar, T, A, P>;
     case Unary::relu: return unary_loop<Relu, T, A, P>;
-    case Unary::fill: return unary_loop<Fill, T, A, P>;
+    case Unary::fill: return fill_loop<T, A, P>;
     case Unary::isfinite: return predicate_loop<IsFinite, T, A>;
     case Unary::isnan: return predicate_loop<IsNan, T, A>;
     case Unary::isinf: return predicate_loop<IsInf, T, A>;
