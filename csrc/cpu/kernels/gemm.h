@@ -17,8 +17,8 @@ struct GemmTile {
   int64_t b_row;
   float* c;  ///< C: element (i, j) at c[i * c_row + j]
   int64_t c_row;
-  int64_t k;       ///< depth; 0 is allowed (C is then cleared or left)
-  int m, n;        ///< rows (any number) and columns (<= nr); nothing outside m x n of C is read or written
+  int64_t k;  ///< depth; 0 is allowed (C is then cleared or left)
+  int m, n;   ///< rows (any number) and columns (<= nr); nothing outside m x n of C is read or written
   /// 0: C = A*B; 1: C += A*B as one longer chain; 2: C += (A*B), the chain starts from zero and is added as a whole, so
   /// that the error of a very long sum grows with the pieces' length and number rather than their product.
   int accumulate;
