@@ -9,9 +9,10 @@ from fastcnn import optim as optim
 from fastcnn import regularizers as regularizers
 from fastcnn._loader import _core
 from fastcnn._version import __version__ as __version__
-from fastcnn.algorithms import conv_algorithms, limit_workspace, prefer_algo
+from fastcnn.algorithms import conv_algorithms, get_precision, limit_workspace, prefer_algo, set_precision
 from fastcnn.autograd import Function, enable_grad, grad, is_grad_enabled, no_grad, set_grad_enabled
 from fastcnn.creation import arange, empty_like, eye, full_like, linspace, ones_like, zeros_like
+from fastcnn.environment import device_count, show_config, synchronize
 from fastcnn.errors import DeviceError, OutOfMemoryError
 from fastcnn.functional.arithmetic import where
 from fastcnn.functional.arrange import flip, fliplr, flipud, movedim, roll, swapaxes, tile
@@ -31,6 +32,7 @@ from fastcnn.functional.scatter import gather, scatter, scatter_add, take_along_
 from fastcnn.functional.sorting import argsort, cumsum, msort, sort, topk
 from fastcnn.functional.triangle import tril, triu
 from fastcnn.placement import device
+from fastcnn.profiling import profile
 from fastcnn.random import (
     Generator,
     bernoulli,

@@ -146,6 +146,8 @@ __all__: list[str] = [
     "softmax_backward",
     "softmax_forward",
     "sort",
+    "start_op_clock",
+    "stop_op_clock",
     "to",
     "to_numpy",
     "try_view",
@@ -505,7 +507,11 @@ class ConvGeometry:
 
 class AlgoRequest:
     def __init__(
-        self, arg0: str, arg1: bool, arg2: typing.SupportsInt | typing.SupportsIndex | None
+        self,
+        name: str,
+        strict: bool,
+        workspace_limit: typing.SupportsInt | typing.SupportsIndex | None,
+        error_limit: typing.SupportsFloat | typing.SupportsIndex = 6.0,
     ) -> None: ...
 
 class RandomKey:
@@ -1041,6 +1047,8 @@ def sort(
     arg4: bool,
     arg5: bool,
 ) -> tuple[Tensor | None, Tensor]: ...
+def start_op_clock() -> None: ...
+def stop_op_clock() -> list: ...
 def to(
     arg0: Tensor, arg1: str, arg2: str, arg3: bool, arg4: typing.SupportsInt | typing.SupportsIndex
 ) -> Tensor: ...

@@ -8,8 +8,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from fastcnn._loader import _core
+from fastcnn.errors import DeviceError
 
 PASSES = ("forward", "backward_input", "backward_weight")
+
+
+#: What set_precision takes, and how many times direct's rms error a row may have that ``auto`` chooses by itself.
+_ERROR_LIMITS = {"fp32": 6.0, "strict": 1.0}
 
 
 class _Preference(threading.local):
@@ -18,7 +23,40 @@ class _Preference(threading.local):
 
 
 _preference = _Preference()
-_AUTO = _core.AlgoRequest("auto", True, None)
+_precision = "fp32"
+_auto = (_core.AlgoRequest("auto", True, None),) * 3
+
+
+def set_precision(name: str) -> None:
+    """Sets what ``algo="auto"`` may trade for speed in float32 convolutions, for the whole process.
+
+    Args:
+        name: "fp32" (the default): float32 arithmetic; a row may be chosen whose rms error is up to 6 times that of
+            ``direct``, which admits Winograd. There NaN and inf of the input can spread to neighbouring outputs.
+            "strict": only rows that sum the products as they are (direct, depthwise, im2col). An algorithm that is
+            named (``algo="winograd"``) or preferred runs all the same. The backward pass of a layer follows the
+            setting in force at its forward call.
+
+    Raises:
+        DeviceError: "tf32", "tf32x3" or "bf16", which need kernels that this build does not have.
+        ValueError: any other name.
+    """
+    global _precision, _auto
+    if name in ("tf32", "tf32x3", "bf16"):
+        raise DeviceError(
+            f"set_precision: got '{name}', which is for CUDA; this build has 'fp32' and 'strict'"
+        )
+    if name not in _ERROR_LIMITS:
+        raise ValueError(
+            f"set_precision: got {name!r}, expected 'fp32', 'strict', 'tf32', 'tf32x3' or 'bf16'"
+        )
+    _precision = name
+    _auto = (_core.AlgoRequest("auto", True, None, _ERROR_LIMITS[name]),) * 3
+
+
+def get_precision() -> str:
+    """The name that :func:`set_precision` set last; "fp32" at first."""
+    return _precision
 
 
 @contextlib.contextmanager
@@ -57,7 +95,7 @@ def requests(
     if workspace_limit is None:
         workspace_limit = _preference.limit
     if algo == "auto" and workspace_limit is None and _preference.name is None:
-        return _AUTO, _AUTO, _AUTO
+        return _auto
     if not isinstance(algo, (str, Mapping)):
         raise TypeError(f"conv: algo is {algo!r}, expected a name or a dict per pass")
     out = []
@@ -73,7 +111,7 @@ def requests(
         strict = name != "auto"
         if not strict and _preference.name is not None:
             name = _preference.name
-        out.append(_core.AlgoRequest(name, strict, limit))
+        out.append(_core.AlgoRequest(name, strict, limit, _ERROR_LIMITS[_precision]))
     for given in (algo, workspace_limit):
         if isinstance(given, Mapping) and (unknown := set(given) - set(PASSES)):
             raise ValueError(f"conv: unknown passes {sorted(unknown)} in a dict per pass, expected {PASSES}")

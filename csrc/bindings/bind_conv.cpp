@@ -11,8 +11,8 @@ namespace {
 using T = const Tensor&;
 using D = const Dims&;
 
-AlgoRequest request(const std::string& name, bool strict, std::optional<size_t> limit) {
-  return AlgoRequest{name, strict, limit.value_or(kNoLimit)};
+AlgoRequest request(const std::string& name, bool strict, std::optional<size_t> limit, double error_limit) {
+  return AlgoRequest{name, strict, limit.value_or(kNoLimit), error_limit};
 }
 Pass parse_pass(const std::string& name) {
   for (Pass pass : {Pass::forward, Pass::backward_input, Pass::backward_weight})
@@ -26,7 +26,9 @@ void bind_conv(py::module_& m) {
       .def(py::init([](D stride, D dilation, D pad_low, D pad_high, int64_t groups, const std::string& mode) {
         return ConvGeometry{stride, dilation, pad_low, pad_high, groups, parse_pad_mode(mode)};
       }));
-  py::class_<AlgoRequest>(m, "AlgoRequest").def(py::init(&request));
+  py::class_<AlgoRequest>(m, "AlgoRequest")
+      .def(py::init(&request), py::arg("name"), py::arg("strict"), py::arg("workspace_limit"),
+           py::arg("error_limit") = AlgoRequest{}.error_limit);
   m.def(
       "conv_forward",
       [](const char* op, T x, T w, std::optional<Tensor> bias, const ConvGeometry& g, const AlgoRequest& r) {

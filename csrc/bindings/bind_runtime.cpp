@@ -1,5 +1,6 @@
 // Threads, instruction set and devices.
 #include "bindings/casters.h"
+#include "memory/op_clock.h"
 #include "ops/runtime.h"
 
 namespace fastcnn {
@@ -24,6 +25,13 @@ void bind_runtime(py::module_& m) {
     out["sm_count"] = props.sm_count;
     out["shared_bytes"] = props.shared_bytes;
     out["total_bytes"] = props.total_bytes;
+    return out;
+  });
+  m.def("start_op_clock", &start_op_clock);
+  m.def("stop_op_clock", [] {
+    py::list out;
+    for (const OpCall& c : stop_op_clock())
+      out.append(py::make_tuple(c.op, c.phase, c.note, c.layer, c.thread, c.start_ns, c.total_ns, c.self_ns));
     return out;
   });
   // Ctrl-C in a long kernel: looked for between tasks, by the thread that called, with the GIL taken for it.

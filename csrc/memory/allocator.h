@@ -152,14 +152,26 @@ void release_twin(Device twin);
 /// The same text at one address for the life of the process.
 const char* intern(const std::string& text);
 
-/// Names the op (and phase) that the current thread's allocations belong to.
+/// Names the op (and phase) that the current thread's allocations belong to, and times it if somebody asked
+/// (memory/op_clock.h).
 class OpScope {
  public:
   explicit OpScope(const char* op);
   ~OpScope();
+  OpScope(const OpScope&) = delete;
+  OpScope& operator=(const OpScope&) = delete;
 
  private:
+  friend void note_op(const char* text);
+  static bool clock_runs();
+  void begin();
+  void end();
+
   const char* previous_;
+  uint32_t session_ = 0;  // of the clock; 0 if it does not run
+  int64_t start_ns_ = 0, inner_ns_ = 0;
+  OpScope* parent_ = nullptr;
+  const char* note_ = "";
 };
 const char* current_op();
 void set_phase(const std::string& phase);

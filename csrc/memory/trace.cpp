@@ -63,8 +63,14 @@ Category parse_category(const std::string& name) {
 
 const char* intern(const std::string& text) { return intern_view(text); }
 
-OpScope::OpScope(const char* op) : previous_(op_of_thread) { op_of_thread = intern_view(op); }
-OpScope::~OpScope() { op_of_thread = previous_; }
+OpScope::OpScope(const char* op) : previous_(op_of_thread) {
+  op_of_thread = intern_view(op);
+  if (clock_runs()) begin();
+}
+OpScope::~OpScope() {
+  if (session_) end();
+  op_of_thread = previous_;
+}
 const char* current_op() { return op_of_thread; }
 void set_phase(const std::string& phase) { phase_of_thread = intern_view(phase); }
 const char* current_phase() { return phase_of_thread; }

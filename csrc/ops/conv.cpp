@@ -2,6 +2,7 @@
 
 #include "common/elementwise.h"
 #include "cpu/conv_algos.h"
+#include "memory/op_clock.h"
 #include "memory/workspace.h"
 
 namespace fastcnn::ops {
@@ -21,6 +22,7 @@ void run(const char* op, ConvArgs& args, Pass pass, const AlgoRequest& request, 
   const DeviceProps& props = ctx.props();
   const ConvPlan chosen = plan(table_of(props), *args.problem, pass, props, request);
   if (output.numel() == 0) return;
+  note_op(chosen.algo->name);
   const Workspace workspace(ctx.device, chosen.workspace_bytes);
   args.workspace = workspace.data();
   args.workspace_bytes = chosen.workspace_bytes;

@@ -1,0 +1,85 @@
+#include "memory/op_clock.h"
+
+#include <atomic>
+#include <chrono>
+#include <utility>
+
+#include "common/check.h"
+#include "memory/allocator.h"
+#include "memory/fork_mutex.h"
+
+namespace fastcnn {
+namespace {
+
+struct Clock {
+  ForkMutex mutex;
+  std::vector<OpCall> calls;
+  uint32_t threads = 0;
+};
+Clock& clock_of_process() {
+  static Clock* clock = new Clock;  // ops of other threads may end after statics are gone
+  return *clock;
+}
+
+std::atomic<uint32_t> session{0};  // 0 while nobody asks
+std::atomic<uint32_t> last_session{0};
+std::atomic<int64_t> session_start{0};
+
+thread_local OpScope* innermost = nullptr;
+thread_local uint32_t numbered_in = 0, number_of_thread = 0;  // the thread's number in that session
+
+int64_t now_ns() {
+  using namespace std::chrono;
+  return duration_cast<nanoseconds>(steady_clock::now().time_since_epoch()).count();
+}
+
+}  // namespace
+
+void OpScope::begin() {
+  session_ = session.load(std::memory_order_acquire);
+  if (!session_) return;  // stopped meanwhile
+  parent_ = std::exchange(innermost, this);
+  start_ns_ = now_ns();
+}
+
+void OpScope::end() {
+  const int64_t total = now_ns() - start_ns_;
+  innermost = parent_;
+  if (parent_) parent_->inner_ns_ += total;
+  Clock& clock = clock_of_process();
+  const ForkLock lock(clock.mutex);
+  if (session.load(std::memory_order_acquire) != session_) return;
+  if (numbered_in != session_) {
+    numbered_in = session_;
+    number_of_thread = clock.threads++;
+  }
+  clock.calls.push_back({current_op(), current_phase(), note_, current_layer(), number_of_thread,
+                         start_ns_ - session_start.load(), total, total - inner_ns_});
+}
+
+bool OpScope::clock_runs() { return session.load(std::memory_order_relaxed) != 0; }
+
+void note_op(const char* text) {
+  if (innermost) innermost->note_ = text;
+}
+
+void start_op_clock() {
+  Clock& clock = clock_of_process();
+  const ForkLock lock(clock.mutex);
+  FC_CHECK(!session.load(),
+           "profile: got a second profile while one runs, expected one at a time; leave the first before the "
+           "next");
+  clock.calls.clear();
+  clock.threads = 0;
+  session_start.store(now_ns());
+  session.store(++last_session, std::memory_order_release);
+}
+
+std::vector<OpCall> stop_op_clock() {
+  Clock& clock = clock_of_process();
+  const ForkLock lock(clock.mutex);
+  session.store(0);
+  return std::exchange(clock.calls, {});
+}
+
+}  // namespace fastcnn

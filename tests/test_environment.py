@@ -1,0 +1,103 @@
+"""Settings of the process and what it says of itself: precision, devices, show_config."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+import fastcnn
+from fastcnn import functional as F
+from fastcnn import memory
+
+
+@pytest.fixture(autouse=True)
+def default_precision() -> Iterator[None]:
+    yield
+    fastcnn.set_precision("fp32")
+
+
+def chosen(pass_: str = "forward") -> str:
+    rows = fastcnn.conv_algorithms((8, 64, 56, 56), (64, 64, 3, 3), padding=1, pass_=pass_)
+    return next(r.name for r in rows if r.chosen)
+
+
+@pytest.mark.parametrize("pass_", ["forward", "backward_input", "backward_weight"])
+def test_strict_precision_keeps_auto_to_rows_that_sum_the_products(pass_: str) -> None:
+    assert fastcnn.get_precision() == "fp32" and chosen(pass_) == "winograd"
+    fastcnn.set_precision("strict")
+    assert fastcnn.get_precision() == "strict" and chosen(pass_) == "im2col"
+    fastcnn.set_precision("fp32")
+    assert chosen(pass_) == "winograd"
+
+
+def test_strict_precision_holds_for_layers_and_not_for_named_or_preferred_algorithms() -> None:
+    rng = np.random.default_rng(0)
+    x, w = (
+        fastcnn.tensor(rng.standard_normal(s).astype(np.float32)) for s in ((1, 64, 28, 28), (64, 64, 3, 3))
+    )
+
+    def y(**settings: str) -> bytes:
+        return F.conv2d(x, w, padding=1, **settings).numpy().tobytes()
+
+    winograd, im2col = y(algo="winograd"), y(algo="im2col")
+    assert winograd != im2col and y() == winograd
+    fastcnn.set_precision("strict")
+    assert y() == im2col and y(algo="winograd") == winograd
+    with fastcnn.prefer_algo("winograd"):
+        assert y() == winograd
+
+
+def test_nan_stays_where_it_is_under_strict_precision() -> None:
+    x = np.zeros((1, 64, 28, 28), np.float32)
+    x[0, 0, 14, 14] = np.nan
+    fastcnn.set_precision("strict")
+    y = F.conv2d(fastcnn.tensor(x), fastcnn.ones((64, 64, 3, 3)), padding=1).numpy()
+    assert np.isnan(y[0]).any(0).sum() == 9
+
+
+def test_the_meta_twin_follows_the_precision() -> None:
+    def workspace(device: str) -> int:
+        with fastcnn.device(device):
+            layer = fastcnn.nn.Conv2d(64, 64, 3, padding=1)
+        with memory.track(device) as t:
+            layer(fastcnn.zeros((1, 64, 28, 28), device=device)).sum().backward()
+        return sum(e.requested for e in t.events if e.category == "workspace" and e.kind == "allocate")
+
+    fast = workspace("cpu")
+    assert fast == workspace("meta")
+    fastcnn.set_precision("strict")
+    strict = workspace("cpu")
+    assert strict == workspace("meta") != fast
+
+
+@pytest.mark.parametrize("name", ["tf32", "tf32x3", "bf16"])
+def test_precisions_of_cuda_are_refused_on_this_build(name: str) -> None:
+    with pytest.raises(fastcnn.DeviceError, match=f"set_precision: got '{name}', which is for CUDA"):
+        fastcnn.set_precision(name)
+    assert fastcnn.get_precision() == "fp32"
+
+
+def test_an_unknown_precision_is_refused() -> None:
+    with pytest.raises(ValueError, match="set_precision: got 'high', expected 'fp32', 'strict'"):
+        fastcnn.set_precision("high")
+
+
+def test_devices_are_counted_and_waited_for() -> None:
+    assert fastcnn.device_count() == 0 and fastcnn.device_count("cpu") == 1
+    with pytest.raises(ValueError, match="device_count: got 'tpu', expected 'cuda' or 'cpu'"):
+        fastcnn.device_count("tpu")
+    assert fastcnn.synchronize() is None and fastcnn.synchronize("meta") is None
+    with pytest.raises(fastcnn.DeviceError):
+        fastcnn.synchronize("cuda")
+    with pytest.raises(ValueError, match="device"):
+        fastcnn.synchronize("gpu")
+
+
+def test_show_config_says_what_is_in_force(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FASTCNN_MEMORY_GUARD", "0")
+    fastcnn.set_precision("strict")
+    text = fastcnn.show_config()
+    assert f"{fastcnn.get_num_threads()}" in text and "strict" in text and "winograd" in text
+    assert "FASTCNN_MEMORY_GUARD  0" in text and fastcnn.__version__ in text
