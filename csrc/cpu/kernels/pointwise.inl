@@ -84,7 +84,7 @@ FC_UNARY(Hardtanh, x < p ? p : (x > q ? q : x))
 FC_UNARY(Hardswish, x <= A(-3) ? A(0) : (x >= A(3) ? x : x * (x + A(3)) / A(6)))
 FC_UNARY(Hardsigmoid, x <= A(-3) ? A(0) : (x >= A(3) ? A(1) : x / A(6) + A(0.5)))
 FC_UNARY(Hardshrink, (x >= -p && x <= p) ? A(0) : x)
-FC_UNARY(Softshrink, x > p ? x - p : (x < -p ? x + p : x * A(0)))
+FC_UNARY(Softshrink, x > p ? x - p : (x < -p ? x + p : (x == x ? A(0) : x)))
 FC_UNARY(Tanhshrink, x - m_tanh(x))
 FC_UNARY(LogSigmoid, (x < 0 ? x : (x == x ? A(0) : x)) - m_log1p(m_exp(x < 0 ? x : -x)))
 FC_UNARY(Threshold, x <= p ? q : x)
@@ -110,7 +110,7 @@ FC_BINARY(Axpy, a + p * b)
 FC_BINARY(Prelu, a > 0 ? a : b * a)
 // Gradients. a = dy; b = x, or the output y for sigmoid and tanh.
 FC_BINARY(ReluBackward, b <= 0 ? A(0) : a)
-FC_BINARY(Relu6Backward, (b <= 0 || b >= 6) ? A(0) : a)
+FC_BINARY(Relu6Backward, (b > 0 && b < 6) ? a : A(0))
 FC_BINARY(LeakyReluBackward, b > 0 ? a : a * p)
 FC_BINARY(EluBackward, b > 0 ? a : a * p * m_exp(b))
 FC_BINARY(SeluBackward, a* A(kSeluScale) * (b > 0 ? A(1) : A(kSeluAlpha) * m_exp(b)))
@@ -120,7 +120,9 @@ FC_BINARY(GeluBackward,
 template <class A>
 inline A gelu_tanh_slope(A x) {
   const A t = m_tanh(A(kSqrt2OverPi) * (x + A(0.044715) * x * x * x));
-  return A(0.5) * (A(1) + t) + A(0.5) * x * (A(1) - t * t) * A(kSqrt2OverPi) * (A(1) + A(0.134145) * x * x);
+  const A bend = A(1) - t * t;  // 0 in the flat parts, where the powers of x may overflow
+  return A(0.5) * (A(1) + t) +
+         (bend > 0 ? A(0.5) * x * bend * A(kSqrt2OverPi) * (A(1) + A(0.134145) * x * x) : A(0));
 }
 FC_BINARY(GeluTanhBackward, a* gelu_tanh_slope(b))
 FC_BINARY(SigmoidBackward, a* b*(A(1) - b))
@@ -144,10 +146,10 @@ inline A softsign_slope(A x) {
   return A(1) / (d * d);
 }
 FC_BINARY(SoftsignBackward, a* softsign_slope(b))
-FC_BINARY(HardtanhBackward, (b <= p || b >= q) ? A(0) : a)
-FC_BINARY(HardswishBackward, b < A(-3) ? A(0) : (b <= A(3) ? a * (b / A(3) + A(0.5)) : a))
+FC_BINARY(HardtanhBackward, (b > p && b < q) ? a : A(0))
+FC_BINARY(HardswishBackward, b <= A(-3) ? A(0) : (b >= A(3) ? a : a * (b / A(3) + A(0.5))))
 FC_BINARY(HardsigmoidBackward, (b > A(-3) && b < A(3)) ? a / A(6) : A(0))
-FC_BINARY(HardshrinkBackward, (b >= -p && b <= p) ? A(0) : a)
+FC_BINARY(HardshrinkBackward, (b > p || b < -p) ? a : A(0))
 FC_BINARY(TanhshrinkBackward, a* m_tanh(b) * m_tanh(b))
 FC_BINARY(LogSigmoidBackward, a* m_sigmoid(-b))
 FC_BINARY(ThresholdBackward, b <= p ? A(0) : a)
