@@ -14,6 +14,7 @@ from fastcnn.autograd import Function, enable_grad, grad, is_grad_enabled, no_gr
 from fastcnn.creation import arange, empty_like, eye, full_like, linspace, ones_like, zeros_like
 from fastcnn.environment import device_count, show_config, synchronize
 from fastcnn.errors import DeviceError, OutOfMemoryError
+from fastcnn.exchange import from_dlpack
 from fastcnn.functional.arithmetic import where
 from fastcnn.functional.arrange import flip, fliplr, flipud, movedim, roll, swapaxes, tile
 from fastcnn.functional.indexing import (

@@ -14,6 +14,7 @@ from fastcnn.handles import RemovableHandle
 __all__: list[str] = [
     "BINARY",
     "CATEGORY",
+    "DLPACK_VERSION",
     "MAX_DIMS",
     "REDUCE",
     "UNARY",
@@ -74,6 +75,7 @@ __all__: list[str] = [
     "fractional_max_pool_forward",
     "fractional_max_pool_gather",
     "fractional_max_pool_indices",
+    "from_dlpack",
     "gather",
     "gaussian_scale",
     "grad_enabled",
@@ -149,6 +151,7 @@ __all__: list[str] = [
     "start_op_clock",
     "stop_op_clock",
     "to",
+    "to_dlpack",
     "to_numpy",
     "try_view",
     "unary",
@@ -341,6 +344,15 @@ class Tensor:
     def __array__(self, dtype: typing.Any = None, copy: bool | None = None) -> np.ndarray: ...
     def __bool__(self) -> bool: ...
     def __deepcopy__(self, memo: dict[int, typing.Any]) -> Tensor: ...
+    def __dlpack__(
+        self,
+        *,
+        stream: int | None = None,
+        max_version: tuple[int, int] | None = None,
+        dl_device: tuple[int, int] | None = None,
+        copy: bool | None = None,
+    ) -> typing.Any: ...
+    def __dlpack_device__(self) -> tuple[int, int]: ...
     def __eq__(self, other: typing.Any) -> typing.Any: ...
     def __float__(self): ...
     def __format__(self, spec): ...
@@ -449,6 +461,8 @@ class Tensor:
     @property
     def T(self): ...
     @property
+    def __cuda_array_interface__(self) -> typing.Any: ...
+    @property
     def _output_index(self) -> int: ...
     @_output_index.setter
     def _output_index(self, arg0: typing.SupportsInt | typing.SupportsIndex) -> None: ...
@@ -486,6 +500,7 @@ class Tensor:
     def shape(self) -> tuple[int, ...]: ...
     @property
     def strides(self) -> tuple[int, ...]: ...
+    def __buffer__(self, flags: int, /) -> memoryview: ...
 
 class SavedTensors:
     def unpack(self, arg0: str) -> list: ...
@@ -825,6 +840,7 @@ def fractional_max_pool_gather(
 def fractional_max_pool_indices(
     arg0: str, arg1: tuple[int, ...], arg2: Tensor, arg3: Tensor, arg4: tuple[int, ...], arg5: tuple[int, ...]
 ) -> Tensor: ...
+def from_dlpack(arg0: typing.Any) -> Tensor: ...
 def gather(
     arg0: str, arg1: Tensor, arg2: typing.SupportsInt | typing.SupportsIndex, arg3: Tensor
 ) -> Tensor: ...
@@ -1052,6 +1068,7 @@ def stop_op_clock() -> list: ...
 def to(
     arg0: Tensor, arg1: str, arg2: str, arg3: bool, arg4: typing.SupportsInt | typing.SupportsIndex
 ) -> Tensor: ...
+def to_dlpack(arg0: Tensor, arg1: bool, arg2: bool) -> typing.Any: ...
 def to_numpy(arg0: Tensor) -> numpy.ndarray: ...
 def try_view(arg0: Tensor, arg1: tuple[int, ...]) -> Tensor | None: ...
 def unary(
@@ -1122,6 +1139,7 @@ CATEGORY: dict = {
     "layout": 7,
     "temporary": 8,
 }
+DLPACK_VERSION: tuple = (1, 0)
 MAX_DIMS: int = 8
 REDUCE: dict = {"sum": 0, "prod": 1, "max": 2, "min": 3, "any": 4, "all": 5, "argmax": 6, "argmin": 7}
 UNARY: dict = {

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fastcnn import autograd
+from fastcnn import autograd, exchange
 from fastcnn import functional as F
 from fastcnn._loader import _core
 from fastcnn.functional.comparison import number_for
@@ -320,7 +320,7 @@ def _attach() -> None:
         __matmul__=_matmul_operator,
         __iter__=_iterate,
     )  # fmt: skip
-    for name, value in {**own, **methods()}.items():
+    for name, value in {**own, **methods(), **exchange.methods()}.items():
         setattr(Tensor, name, value)
     functions = (
         "abs exp expm1 log log1p sqrt rsqrt reciprocal square sin cos erf neg sign clamp maximum minimum pow "

@@ -56,6 +56,10 @@ class Tidy(ast.NodeTransformer):
             node.body = node.body[1:] or [ast.Expr(ast.Constant(...))]
         self.generic_visit(node)
         self.owner = None
+        if node.name == "Tensor":  # the buffer protocol, which Python shows as methods from 3.12 on only
+            slots = ("__buffer__", "__release_buffer__")
+            node.body = [n for n in node.body if not (isinstance(n, ast.FunctionDef) and n.name in slots)]
+            node.body += ast.parse("def __buffer__(self, flags: int, /) -> memoryview: ...").body
         return node
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:

@@ -39,7 +39,7 @@ LAYERS = (
     {"_core", "_loader", "_version", "errors", "config", "grad_mode", "handles", "placement"},
     {"autograd"},
     {"algorithms", "functional", "random"},
-    {"tensor", "tensor_methods"},
+    {"exchange", "tensor", "tensor_methods"},
     {"init", "nn"},
 )
 

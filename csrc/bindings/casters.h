@@ -99,4 +99,6 @@ void bind_linear(py::module_& m);
 void bind_join(py::module_& m);
 void bind_indexing(py::module_& m);
 void bind_shadow(py::module_& m);
+void bind_dlpack(py::module_& m);
+void bind_buffer(py::module_& m);
 }  // namespace fastcnn

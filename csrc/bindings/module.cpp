@@ -56,4 +56,6 @@ PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
   bind_join(m);
   bind_indexing(m);
   bind_shadow(m);
+  bind_dlpack(m);
+  bind_buffer(m);
 }
