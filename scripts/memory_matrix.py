@@ -1,13 +1,17 @@
 """Predicted against measured memory over a matrix of models and settings; every cell must agree to the byte.
 
     python scripts/memory_matrix.py                          # pairs of settings covered, on the CPU at small sizes
-    python scripts/memory_matrix.py --meta                   # every cell at the published sizes, on the twin alone
+    python scripts/memory_matrix.py --meta                   # every cell at the published sizes, nothing computed
     python scripts/memory_matrix.py --models lenet5 resnet18 random:7 --json matrix.json
 
 On the CPU each cell predicts a step, runs it twice, and compares peaks; cells are chosen so that any two settings meet
-in at least one. On the twin each cell is estimated twice, which must agree, its categories must add up to the peak,
-and more memory must not be asked for under a smaller workspace limit by the workspace itself.
-Exit code 0: all agree; 1: some cell does not.
+in at least one. With --meta each cell predicts a step of a model that lives on the meta device, where no kernel runs;
+then the step itself runs there, without the estimator: under a limit of exactly the prediction it must pass and peak
+at the prediction, under a limit of one byte less it must be refused; and the categories must add up to the peak.
+
+--json FILE keeps what is done in FILE.partial, so that a run that was stopped (--seconds) goes on where it was; the
+result is then written to FILE under "cpu" or "meta", beside what FILE has already. Exit code 0: all agree; 1: some
+cell does not; 3: stopped by --seconds before the end.
 """
 
 from __future__ import annotations
@@ -19,6 +23,7 @@ import json
 import random
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,17 +35,21 @@ from fastcnn import memory, models
 from fastcnn.training import eval_step, train_step
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "tests"))
+sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "scripts")]
+
+from results import stamp, write  # noqa: E402
+
 OPTIMIZERS = ("sgd", "sgd,momentum=0.9", "sgd,momentum=0.9,nesterov", "adam", "adamw", "rmsprop", "adagrad")
 LIMITS = (None, 0, 1 << 20)
-BATCHES = (1, 2, 3)
-RANDOM_NETS = 100
+BATCHES = {"cpu": (1, 2, 3), "meta": (1, 7, 32)}
+RANDOM_NETS = {"cpu": 30, "meta": 100}
+THREADS = {"cpu": (1, 2), "meta": (1, 2, 3)}
 #: Input that a CPU runs quickly; what is not here runs at its published size.
 SMALL = {
     "alexnet": (3, 64, 64), "c3d": (3, 16, 112, 112), "googlenet": (3, 64, 64), "mobilenet_v1": (3, 64, 64),
     "mobilenet_v2": (3, 64, 64), "resnet18": (3, 64, 64), "resnet34": (3, 64, 64), "resnet50": (3, 64, 64),
     "resnet101": (3, 64, 64), "resnet152": (3, 64, 64), "squeezenet1_0": (3, 64, 64), "squeezenet1_1": (3, 64, 64),
-    "unet": (3, 64, 64), "vgg11": (3, 32, 32), "vgg13": (3, 32, 32), "vgg16": (3, 32, 32), "vgg19": (3, 32, 32),
+    "unet": (3, 32, 32), "vgg11": (3, 32, 32), "vgg13": (3, 32, 32), "vgg16": (3, 32, 32), "vgg19": (3, 32, 32),
 }  # fmt: skip
 DEFAULT = (
     "lenet5",
@@ -143,15 +152,111 @@ def on_cpu(model: Any, sample: tuple[int, ...], cell: Cell, base: int) -> tuple[
             p.grad = None
 
 
-def on_twin(model: Any, sample: tuple[int, ...], cell: Cell) -> tuple[int, int]:
-    """Two estimates of one cell, the second summed up from its categories."""
-    options = dict(train=cell["train"], optimizer=cell["optimizer"] if cell["train"] else None)
+def on_meta(model: Any, sample: tuple[int, ...], cell: Cell, base: int) -> tuple[int, int]:
+    """(predicted, measured) peak on the meta device: the step runs as it would on any other, under a limit."""
+    from fastcnn.memory.step import array_like, find_optimizer
+
     shape = (cell["batch"], *sample)
-    first = memory.estimate(model, shape, **options)
-    second = memory.estimate(model, shape, **options)
-    if first._trace != second._trace:
-        return first.peak_bytes, -1
-    return first.peak_bytes, sum(second.by_category().values())
+    x, train = array_like(shape, "float32"), cell["train"]
+    report = memory.estimate(model, shape, train=train, optimizer=cell["optimizer"] if train else None)
+    predicted = report.peak_bytes
+    if sum(report.by_category().values()) != predicted:
+        raise AssertionError(f"categories do not add up: {cell}")
+    model.train(train)
+    optimizer, y = None, None
+    if train:
+        with fastcnn.no_grad():
+            optimizer = find_optimizer(cell["optimizer"])([p for p in model.parameters() if p.requires_grad])
+        step = memory.estimation.Step(model, shape)
+        step.prepare_shapes()
+        model.train()
+        y = array_like(*step.target)
+
+    def run(limit: int) -> int:
+        """The peak of two steps under a limit; -1 if it is refused."""
+        memory.reset_peak("meta")
+        memory.set_limit(base + limit, "meta")
+        try:
+            for _ in range(2):
+                if train:
+                    train_step(model, F.cross_entropy, optimizer, x, y, "meta", "float32")
+                else:
+                    eval_step(model, None, x, None, "meta", "float32")
+            return memory.peak_bytes("meta") - base
+        except fastcnn.OutOfMemoryError:
+            return -1
+        finally:
+            memory.set_limit(None, "meta")
+            for p in model.parameters():
+                p.grad = None
+
+    measured = run(predicted)
+    if predicted and run(predicted - 1) != -1:
+        raise AssertionError(f"a limit below the predicted peak sufficed: {cell}")
+    return predicted, measured
+
+
+def all_cells(where: str, names: list[str]) -> list[Cell]:
+    """Every cell of the matrix, or a covering set for the CPU."""
+    factors = {
+        "model": names, "train": [True, False], "optimizer": list(OPTIMIZERS), "algo": algorithms(),
+        "limit": list(LIMITS), "batch": list(BATCHES[where]),
+    }  # fmt: skip
+    threads = THREADS[where]
+    if where == "cpu":
+        cells = pairwise({**factors, "threads": list(threads)})
+    else:
+        cells = [dict(zip(factors, values)) for values in itertools.product(*factors.values())]
+        cells = [c for c in cells if c["train"] or c["optimizer"] == OPTIMIZERS[0]]
+        cells = [{**c, "threads": threads[i % len(threads)]} for i, c in enumerate(cells)]
+    return sorted(cells, key=lambda c: names.index(c["model"]))
+
+
+def run_cells(where: str, cells: list[Cell]) -> Iterator[Cell]:
+    """Each cell with its predicted and measured bytes, both None where the step refuses its input."""
+    model, sample, known, base = None, (), None, 0
+    device = "meta" if where == "meta" else "cpu"
+    for cell in cells:
+        if cell["model"] != known:
+            model = None
+            gc.collect()
+            base, known = memory.allocated_bytes(device), cell["model"]
+            with fastcnn.device(device):
+                model, sample = make(known)
+            if where == "cpu":
+                sample = SMALL.get(known, sample)
+        fastcnn.set_num_threads(cell["threads"])
+        with settings(cell):
+            try:
+                predicted, measured = (on_meta if where == "meta" else on_cpu)(model, sample, cell, base)
+            except ValueError as error:
+                if not refusal(cell, error):
+                    raise
+                predicted = measured = None
+        yield {**cell, "predicted_bytes": predicted, "measured_bytes": measured}
+
+
+def summed_up(where: str, names: list[str], rows: list[Cell], seconds: float) -> dict[str, Any]:
+    """What the result file says; rows of the CPU one by one, of the twin by model, and each one that differs."""
+    done = [r for r in rows if r["predicted_bytes"] is not None]
+    errors = [abs(r["measured_bytes"] - r["predicted_bytes"]) for r in done]
+    by_model = {}
+    for name in names:
+        peaks = [r["predicted_bytes"] for r in done if r["model"] == name]
+        if peaks:
+            by_model[name] = {"cells": len(peaks), "lowest_peak": min(peaks), "highest_peak": max(peaks)}
+    return {
+        **stamp(),
+        "models": len(names),
+        "cells": len(done),
+        "differ": sum(e != 0 for e in errors),
+        "max_absolute_error_bytes": max(errors, default=0),
+        "refused_batch_norm_over_one_value": len(rows) - len(done),
+        "seconds": round(seconds),
+        "factors": {k: list(dict.fromkeys(r[k] for r in rows)) for k in rows[0] if not k.endswith("_bytes")},
+        "differing": [r for r, e in zip(done, errors) if e],
+        **({"by_model": by_model} if where == "meta" else {"rows": [list(r.values()) for r in rows]}),
+    }
 
 
 def main() -> int:
@@ -159,62 +264,53 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--models", nargs="+", help="names in fastcnn.models, or random:<seed>")
-    parser.add_argument(
-        "--meta", action="store_true", help="every cell, on the twin alone, at published sizes"
-    )
+    parser.add_argument("--meta", action="store_true", help="every cell, at published sizes, without kernels")
     parser.add_argument("--cells", type=int, help="only the first so many")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--json", metavar="FILE")
+    parser.add_argument("--seconds", type=float, help="stop after so long; the next run goes on")
+    parser.add_argument("--json", metavar="FILE", type=Path)
     args = parser.parse_args()
-    fastcnn.set_num_threads(args.threads)
-    count = RANDOM_NETS if args.meta else 12
-    names = args.models or [*DEFAULT, *(f"random:{seed}" for seed in range(count))]
-    factors = {
-        "model": names, "train": [True, False], "optimizer": list(OPTIMIZERS), "algo": algorithms(),
-        "limit": list(LIMITS), "batch": list(BATCHES),
-    }  # fmt: skip
-    if args.meta:
-        cells = [dict(zip(factors, values)) for values in itertools.product(*factors.values())]
-        cells = [c for c in cells if c["train"] or c["optimizer"] == OPTIMIZERS[0]]
-    else:
-        cells = pairwise(factors)
-    cells = sorted(cells, key=lambda c: names.index(c["model"]))[: args.cells]
-    start, rows, refused = time.perf_counter(), [], 0
-    model, known, base = None, None, 0
-    for cell in cells:
-        if cell["model"] != known:
-            model = None
-            gc.collect()
-            base, known = memory.allocated_bytes(), cell["model"]
-            if args.meta:
-                with fastcnn.device("meta"):
-                    model, sample = make(known)
-            else:
-                model, sample = make(known)
-                sample = SMALL.get(known, sample)
-        with settings(cell):
-            try:
-                predicted, measured = (
-                    on_twin(model, sample, cell) if args.meta else on_cpu(model, sample, cell, base)
-                )
-            except ValueError as error:
-                if not refusal(cell, error):
-                    raise
-                refused += 1
-                continue
-        rows.append({**cell, "predicted_bytes": predicted, "measured_bytes": measured})
-        if predicted != measured:
-            print(f"DIFFERS by {measured - predicted:+,}: {cell}", file=sys.stderr)
-    wrong = [r for r in rows if r["predicted_bytes"] != r["measured_bytes"]]
-    worst = max((abs(r["predicted_bytes"] - r["measured_bytes"]) for r in rows), default=0)
+    where = "meta" if args.meta else "cpu"
+    names = args.models or [*DEFAULT, *(f"random:{seed}" for seed in range(RANDOM_NETS[where]))]
+    cells = all_cells(where, names)[: args.cells]
+    partial = args.json.with_name(f"{args.json.name}.{where}.partial") if args.json else None
+    rows = (
+        [json.loads(line) for line in partial.read_text().splitlines()]
+        if partial and partial.exists()
+        else []
+    )
+    before = sum(r.pop("seconds") for r in rows)
+    if [{k: r[k] for k in c} for r, c in zip(rows, cells)] != cells[: len(rows)]:
+        parser.error(f"{partial} is of another matrix; remove it")
+    start = last = told = time.perf_counter()
+    log = partial.open("a", buffering=1) if partial else None
+    for row in run_cells(where, cells[len(rows) :]):
+        rows.append(row)
+        now = time.perf_counter()
+        if log:
+            log.write(json.dumps({**row, "seconds": round(now - last, 4)}) + "\n")
+        last = now
+        if row["predicted_bytes"] != row["measured_bytes"]:
+            print(f"DIFFERS by {row['measured_bytes'] - row['predicted_bytes']:+,}: {row}", file=sys.stderr)
+        if now - told > 20:
+            told = now
+            print(f"{len(rows):,} of {len(cells):,} cells, {row['model']}, {now - start:.0f} s", flush=True)
+        if args.seconds and now - start > args.seconds and len(rows) < len(cells):
+            break
+    if log:
+        log.close()
+    if len(rows) < len(cells):
+        print(f"stopped at {len(rows):,} of {len(cells):,} cells")
+        return 3
+    result = summed_up(where, names, rows, before + time.perf_counter() - start)
     print(
-        f"{len(rows)} cells of {len(names)} models, {len(wrong)} differ, worst {worst} bytes, {refused} refused "
-        f"(batch norm over one value), {time.perf_counter() - start:.0f} s"
+        f"{result['cells']:,} cells of {len(names)} models, {result['differ']} differ, worst "
+        f"{result['max_absolute_error_bytes']} bytes, {result['refused_batch_norm_over_one_value']} refused "
+        f"(batch norm over one value), {result['seconds']} s"
     )
     if args.json:
-        result = {"where": "meta" if args.meta else "cpu", "cells": rows}
-        Path(args.json).write_text(json.dumps(result, indent=1) + "\n")
-    return 1 if wrong or not rows else 0
+        write(args.json.resolve(), where, result)
+        partial.unlink()
+    return 1 if result["differ"] or not result["cells"] else 0
 
 
 if __name__ == "__main__":
