@@ -211,6 +211,9 @@ def main() -> int:
                 continue
             fresh = tuple(t for t in b.tests if t not in controlled)
             if fresh:
+                if error := work.build():  # without the bug before
+                    print(error)
+                    return 2
                 passed, failure = work.test(fresh)
                 if not passed:
                     print(f"control: {failure} fails without any bug")

@@ -17,6 +17,16 @@ def _raw_reshape(x: Tensor, shape: tuple[int, ...]) -> Tensor:
     return _core.try_view(_core.contiguous(x, False), shape) if view is None else view
 
 
+def _axis(op: str, x: Tensor, dim: Any) -> int:
+    """`dim` counted from 0; a number has axis 0 as well, as in torch."""
+    if not hasattr(dim, "__index__") or isinstance(dim, bool):
+        raise TypeError(f"{op}: dim is {dim!r}, expected an int")
+    n = builtins.max(x.ndim, 1)
+    if not -n <= dim < n:
+        raise IndexError(f"{op}: dim {dim} is out of range for shape {x.shape}, expected {-n} to {n - 1}")
+    return int(dim) % n
+
+
 class _Reshape(Function):
     twice = True
 
@@ -74,8 +84,10 @@ def permute(x: Tensor, *axes: Any) -> Tensor:
 
 def transpose(x: Tensor, dim0: int, dim1: int) -> Tensor:
     """A view with two axes exchanged."""
+    dim0, dim1 = _axis("transpose", x, dim0), _axis("transpose", x, dim1)
     axes = list(range(x.ndim))
-    axes[dim0], axes[dim1] = axes[dim1], axes[dim0]
+    if axes:
+        axes[dim0], axes[dim1] = axes[dim1], axes[dim0]
     return permute(x, tuple(axes))
 
 
@@ -98,6 +110,10 @@ def expand(x: Tensor, *shape: Any) -> Tensor:
     """A view in which axes of size 1 repeat (stride 0); -1 keeps an axis."""
     if len(shape) == 1 and isinstance(shape[0], (tuple, list)):
         shape = tuple(shape[0])
+    if -1 in shape[: builtins.max(len(shape) - x.ndim, 0)]:
+        raise ValueError(
+            f"expand: got -1 for a new axis in {tuple(shape)}, expected an extent (-1 keeps one of {x.shape})"
+        )
     return _Expand.apply(x, tuple(shape))
 
 
@@ -112,8 +128,8 @@ def unsqueeze(x: Tensor, dim: int) -> Tensor:
 
 def squeeze(x: Tensor, dim: int | Sequence[int] | None = None) -> Tensor:
     """Drops the axes of size 1: all of them, or those named by `dim` (others are left alone)."""
-    dims = range(x.ndim) if dim is None else [dim] if isinstance(dim, int) else dim
-    drop = {d % x.ndim for d in dims if x.ndim and x.shape[d] == 1}
+    dims = range(x.ndim) if dim is None else dim if isinstance(dim, (tuple, list)) else (dim,)
+    drop = {axis for axis in (_axis("squeeze", x, d) for d in dims) if x.ndim and x.shape[axis] == 1}
     return reshape(x, tuple(s for i, s in enumerate(x.shape) if i not in drop))
 
 
@@ -152,6 +168,8 @@ def _raw_slice(x: Tensor, index: tuple[Any, ...]) -> Tensor:
     named = builtins.sum(1 for i in index if i is not None and i is not Ellipsis)
     if named > x.ndim:
         raise IndexError(f"index: got {named} indices for shape {x.shape}, expected at most {x.ndim}")
+    if builtins.sum(1 for i in index if i is Ellipsis) > 1:
+        raise IndexError("index: got ... more than once, expected it once; write : for single axes")
     if Ellipsis not in index:
         index = (*index, Ellipsis)
     axis = 0
