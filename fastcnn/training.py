@@ -53,6 +53,62 @@ def train_step(
     return loss.detach()
 
 
+def accumulate_step(
+    model: Any, loss_fn: Callable[..., Tensor], optimizer: Any, inputs: Any, targets: Any, micro_batch: int,
+    device: str = "cpu", dtype: str | None = None,
+) -> Tensor:  # fmt: skip
+    """:func:`train_step` in parts: gradients of micro-batches are added up before the one step of the optimizer.
+
+    The gradients are those of the whole batch within rounding if the loss is a mean over samples, as the losses of
+    fastcnn.functional are by default, and the model treats samples apart (batch norm in training does not). Memory is
+    that of one micro-batch; :func:`fastcnn.memory.plan` predicts it.
+
+    Args:
+        inputs, targets: NumPy batches, samples first; inputs may be a tuple; targets None: the loss takes the output
+            alone.
+        micro_batch: samples at a time; the last part may be smaller.
+
+    Returns:
+        The mean loss of the batch, detached.
+
+    Raises:
+        ValueError: micro_batch below 1, an empty batch, or targets that are not one to a sample.
+    """
+    several = isinstance(inputs, tuple)
+    count = len(inputs[0] if several else inputs)
+    if micro_batch < 1 or count < 1:
+        raise ValueError(
+            f"accumulate_step: got micro_batch={micro_batch} and {count} samples, expected at least 1 of each"
+        )
+    if targets is not None and (np.ndim(targets) == 0 or len(targets) != count):
+        raise ValueError(
+            f"accumulate_step: targets have shape {np.shape(targets)}, expected {count} first, one to a sample"
+        )
+    optimizer.zero_grad()
+    total = None
+    for start in range(0, count, micro_batch):
+        part = slice(start, start + micro_batch)
+        x = tuple(a[part] for a in inputs) if several else inputs[part]
+        share = min(micro_batch, count - start) / count
+        loss = _backward(model, loss_fn, x, None if targets is None else targets[part], share, device, dtype)
+        total = loss if total is None else total + loss
+        del loss
+    optimizer.step()
+    return total
+
+
+def _backward(
+    model: Any, loss_fn: Any, inputs: Any, targets: Any, share: float, device: str, dtype: str | None
+) -> Tensor:
+    """Gradients of one micro-batch, weighted by its share; its memory is freed on return."""
+    x = to_batch(inputs, device, dtype)
+    output = model(*x) if isinstance(x, tuple) else model(x)
+    loss = (loss_fn(output) if targets is None else loss_fn(output, to_batch(targets, device))) * share
+    del output
+    loss.backward()
+    return loss.detach()
+
+
 def eval_step(
     model: Any, loss_fn: Callable[..., Tensor] | None, inputs: Any, targets: Any, device: str = "cpu",
     dtype: str | None = None,

@@ -45,6 +45,20 @@ def test_multiples_and_cards():
         memory.max_batch_size(model, (3, 12, 12), multiple_of=0)
 
 
+@pytest.mark.parametrize("budget", ["voodoo2", "12 gallons", "", "-5GB"])
+def test_budgets_that_are_none(budget):
+    model = RandomNet(2)
+    error = rf"parse_bytes: not a size, got '{budget}', expected bytes, a number with one of B, KB.*or a card \(.*h200"
+    for ask in (
+        lambda: memory.max_batch_size(model, (3, 12, 12), budget=budget),
+        lambda: memory.check(model, (2, 3, 12, 12), limit=budget),
+        lambda: memory.estimate(model, (2, 3, 12, 12)).fits(budget),
+        lambda: memory.set_limit(budget),
+    ):
+        with pytest.raises(ValueError, match=error):
+            ask()
+
+
 def test_under_a_limit_n_runs_and_the_next_is_refused():
     import gc
 

@@ -245,6 +245,29 @@ def test_a_step_that_reads_values_is_refused(read):
     memory.estimate(model, (2, 3), loss="mse")
 
 
+@pytest.mark.parametrize(
+    ("op", "name"),
+    [
+        (lambda t: t.nonzero(), "nonzero"),
+        (lambda t: fastcnn.masked_select(t, t > 0), "masked_select"),
+        (lambda t: t[t > 0], "index"),
+    ],
+)
+def test_ops_whose_memory_depends_on_values_are_refused(op, name):
+    class Net(nn.Module):
+        def forward(self, x):
+            return op(x)
+
+    expected = (
+        rf"{name}: the size of the result depends on values, which a meta#\d+ tensor does not have; use where"
+    )
+    with pytest.raises(TypeError, match=expected):
+        memory.estimate(Net(), (2, 3), train=False)
+    x = fastcnn.ones(2, 3)
+    with pytest.raises(TypeError, match=expected):
+        memory.estimate_step(lambda: op(x))
+
+
 # ---- reports ----
 
 
@@ -292,6 +315,7 @@ def test_cards_have_a_size_and_a_context_of_their_own():
         ({"loss": "relu"}, "no loss of that name, got 'relu'"),
         ({"device": "voodoo2"}, r"unknown device, got 'voodoo2', expected cpu.*meta:h200"),
         ({"steps": 0}, "steps is 0, expected at least 1"),
+        ({"device": "meta:voodoo2"}, r"got 'meta:voodoo2', expected cpu.*meta:h200"),
         ({"input_shape": (-1, 3)}, "expected extents of 0 or more"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Predicts the memory of a model to the byte: estimate a step, find the largest batch, or verify against a real run.
+"""Predicts the memory of a model to the byte: estimate a step, find the largest batch, plan, or verify in a real run.
 
 A model is a name in fastcnn.models or file.py:factory, a function that returns a Module.
 """
@@ -21,6 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     texts = {
         "estimate": "the peak of a training step, by category and layer; nothing runs",
         "max-batch": "the largest batch that fits a budget",
+        "plan": "what makes a step fit a budget, each way with its exact peak, the cheapest first",
         "verify": "estimate, then run in a fresh process, and compare",
     }
     for name, text in texts.items():
@@ -38,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         if name != "verify":
             sub.add_argument("--device", help='whose twin, such as "cpu" or "h200" (default cpu)')
             sub.add_argument(
-                "--budget", default="12GB" if name == "max-batch" else None,
+                "--budget", default=None if name == "estimate" else "12GB",
                 help="bytes, 12GB, 12GiB or a card's name",
             )  # fmt: skip
         if name == "estimate":
@@ -99,7 +100,7 @@ def run(args: argparse.Namespace) -> int:
         model, published = load_model(args.model)
     sample = _sample(args.input, published)
     options = dict(loss=args.loss, optimizer=args.optimizer, dtype=args.dtype, train=not args.eval)
-    return {"estimate": _estimate, "max-batch": _max_batch, "verify": _verify}[args.action](
+    return {"estimate": _estimate, "max-batch": _max_batch, "plan": _plan, "verify": _verify}[args.action](
         args, model, sample, options
     )
 
@@ -137,6 +138,18 @@ def _max_batch(args: argparse.Namespace, model: Any, sample: tuple[int, ...], op
     if args.json != "-":
         print(found)
     return 0 if found.batch else 1
+
+
+def _plan(args: argparse.Namespace, model: Any, sample: tuple[int, ...], options: dict[str, Any]) -> int:
+    from fastcnn import memory
+    from fastcnn.cli import write_json
+
+    shape = (args.batch, *sample)
+    found = memory.plan(model, shape, budget=args.budget, device=args.device or "cpu", **options)
+    write_json(args.json, found.to_dict())
+    if args.json != "-":
+        print(found)
+    return 0 if found.fits else 1
 
 
 def _verify(args: argparse.Namespace, model: Any, sample: tuple[int, ...], options: dict[str, Any]) -> int:

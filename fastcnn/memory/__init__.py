@@ -4,12 +4,12 @@ Every byte of a device comes from one allocator. Sizes are counted in its blocks
 bytes, so the figures of a twin (``"meta"``) and of its device are the same to the byte. Memory that is only
 borrowed (``from_numpy``, ``from_dlpack``) is not counted.
 
-- before: :func:`estimate`, :func:`estimate_step`, :func:`max_batch_size`, :func:`check`
+- before: :func:`estimate`, :func:`estimate_step`, :func:`max_batch_size`, :func:`plan`, :func:`check`
 - meanwhile: :class:`track`, and the counters
 """
 
 from fastcnn.memory.budget import MaxBatch, max_batch_size
-from fastcnn.memory.checking import Fix, check
+from fastcnn.memory.checking import check
 from fastcnn.memory.counters import (
     allocated_bytes,
     empty_cache,
@@ -19,6 +19,7 @@ from fastcnn.memory.counters import (
     set_limit,
 )
 from fastcnn.memory.estimation import estimate, estimate_step
+from fastcnn.memory.planning import Fix, Plan, plan
 from fastcnn.memory.report import Report
 from fastcnn.memory.sizes import format_bytes, parse_bytes
 from fastcnn.memory.trace import CATEGORIES, Event, Instant, LayerMemory, Timeline
@@ -31,6 +32,7 @@ __all__ = [
     "Instant",
     "LayerMemory",
     "MaxBatch",
+    "Plan",
     "Report",
     "Timeline",
     "allocated_bytes",
@@ -42,6 +44,7 @@ __all__ = [
     "max_batch_size",
     "parse_bytes",
     "peak_bytes",
+    "plan",
     "reserved_bytes",
     "reset_peak",
     "set_limit",

@@ -11,7 +11,7 @@ import numpy as np
 
 from fastcnn.autograd import Tensor
 from fastcnn.shadow import DryRun
-from fastcnn.training import eval_step, train_step
+from fastcnn.training import accumulate_step, eval_step, train_step
 
 _ALIASES = {"ce": "cross_entropy", "nll": "nll_loss", "mse": "mse_loss", "l1": "l1_loss",
             "bce": "binary_cross_entropy", "bce_with_logits": "binary_cross_entropy_with_logits"}  # fmt: skip
@@ -89,8 +89,9 @@ class Step:
 
     def __init__(
         self, model: Any, input_shape: Any, loss: Any = "cross_entropy", optimizer: Any = None, train: bool = True,
-        target: Any = None, dtype: str | None = None,
+        target: Any = None, dtype: str | None = None, micro_batch: int | None = None,
     ) -> None:  # fmt: skip
+        self.micro_batch = micro_batch
         self.model, self.train = model, train
         self.shapes = _shapes(input_shape)
         self.loss = find_loss(loss)
@@ -165,6 +166,8 @@ class Step:
     def __call__(self, run: DryRun, batch: int | None = None) -> None:
         """One step with `batch` samples."""
         n = self.batch if batch is None else batch
+        if self.micro_batch is not None:  # of equal micro-batches two are all there is to see
+            n = min(n, 2 * self.micro_batch + n % self.micro_batch)
         inputs = self._inputs(n)
         if not self.train:
             eval_step(self.model, None, inputs, None, run.device, self.dtype)
@@ -175,7 +178,11 @@ class Step:
             if shape and shape[0] == self.batch:
                 shape = (n, *shape[1:])
             targets = array_like(shape, dtype)
-        train_step(self.model, self.loss, self.optimizer, inputs, targets, run.device, self.dtype)
+        rest = self.model, self.loss, self.optimizer, inputs, targets
+        if self.micro_batch is not None:
+            accumulate_step(*rest, self.micro_batch, run.device, self.dtype)
+        else:
+            train_step(*rest, run.device, self.dtype)
 
 
 def _shapes(input_shape: Any) -> tuple[tuple[int, ...], ...]:
