@@ -1,4 +1,4 @@
-"""Writes the tables of README.md and docs/ from the code, so that they cannot rot.
+"""Writes the tables of README.md and docs/ from the code and from benchmarks/results, so that they cannot rot.
 
 python scripts/make_tables.py           rewrites the blocks between <!-- table: NAME --> and <!-- end -->
 python scripts/make_tables.py --check   exit 1 if a block is not what it would write
@@ -6,10 +6,12 @@ python scripts/make_tables.py --check   exit 1 if a block is not what it would w
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 BLOCK = re.compile(r"<!-- table: (\w+) -->\n(.*?)<!-- end -->", re.DOTALL)
@@ -28,7 +30,97 @@ def variables() -> str:
     return "| variable | read from | default | meaning |\n|---|---|---|---|\n" + "".join(rows)
 
 
-TABLES: dict[str, Callable[[], str]] = {"variables": variables}
+def table(head: list[str], rows: list[list[str]], left: int = 1) -> str:
+    """Markdown; the first `left` columns are texts, the others numbers."""
+    lines = [head, ["---"] * left + ["---:"] * (len(head) - left), *rows]
+    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
+
+
+def mega(count: int) -> str:
+    return f"{count / 1e6:,.1f}"
+
+
+def memory_rule() -> str:
+    found = result("memory_rule.json")["vgg16"]
+    rows = []
+    for r in found["rows"]:
+        off = 100 * (r["rule_bytes"] / r["exact_bytes"] - 1)
+        parts = [mega(r[k]) for k in ("rule_parameters", "rule_activations", "rule_batch", "rule_bytes")]
+        rows.append([str(r["batch"]), *parts, mega(r["exact_bytes"]), f"{off:+.1f} %", f"`{r['peak_at']}`"])
+    head = ["batch", "parameters x 3", "activations x 2", "images", "rule, MB", "exact, MB", "rule is off by"]
+    text = table([*head, "exact peak at"], rows)
+    return text + f"\n(MB are 10^6 bytes; commit {found['commit']}, {found['isa']}, one thread.)\n"
+
+
+def memory_rule_categories() -> str:
+    rows = result("memory_rule.json")["vgg16"]["rows"]
+    names = list(dict.fromkeys(k for r in rows for k in r["by_category"]))
+    cells = [[str(r["batch"]), *(mega(r["by_category"].get(n, 0)) for n in names)] for r in rows]
+    return table(["batch, MB at the peak", *names], cells)
+
+
+def memory_matrix() -> str:
+    found = result("memory_matrix.json")
+    rows = []
+    for key, where in (("meta", "meta device, every cell"), ("cpu", "CPU, pairs of settings")):
+        r = found[key]
+        checks = f"{r['cells']:,}"
+        rows.append(
+            [
+                where,
+                str(r["models"]),
+                checks,
+                str(r["differ"]),
+                f"{r['max_absolute_error_bytes']} bytes",
+                r["commit"],
+            ]
+        )
+    return table(["where", "networks", "cells", "that differ", "largest error", "commit"], rows)
+
+
+def memory_witness() -> str:
+    found = result("memory_witness.json")["witness"]
+    rows = [
+        [
+            f"{r['model']}, batch {r['batch']}, {r['optimizer']}",
+            *(f"{r[k]:,}" for k in ("predicted_peak_bytes", "measured_peak_bytes")),
+            *(f"{r[k]:,}" for k in ("resident_growth_bytes", "measured_reserved_bytes")),
+        ]
+        for r in found["nets"]
+    ]
+    flat = found["flat"]
+    text = table(["training step", "predicted peak", "measured peak", "resident growth", "reserved"], rows)
+    return text + (
+        f"\nIn bytes, commit {found['commit']}. Over {flat['steps']:,} steps of a small network resident memory "
+        f"grew by {flat['resident_growth_bytes']:,} bytes after the first thousand.\n"
+    )
+
+
+RESULTS = ROOT / "benchmarks" / "results"
+
+
+def result(name: str) -> Any:
+    return json.loads((RESULTS / name).read_text())
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "variables": variables,
+    "memory_rule": memory_rule,
+    "memory_rule_categories": memory_rule_categories,
+    "memory_matrix": memory_matrix,
+    "memory_witness": memory_witness,
+}
+
+
+def block(match: re.Match[str]) -> str:
+    """A block anew; results are not part of source archives, there the block stays as it is."""
+    try:
+        text = TABLES[match[1]]()
+    except FileNotFoundError:
+        if RESULTS.exists():
+            raise
+        return match[0]
+    return f"<!-- table: {match[1]} -->\n{text}<!-- end -->"
 
 
 def main(arguments: list[str]) -> int:
@@ -36,7 +128,7 @@ def main(arguments: list[str]) -> int:
     stale = []
     for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
         text = path.read_text()
-        new = BLOCK.sub(lambda m: f"<!-- table: {m[1]} -->\n{TABLES[m[1]]()}<!-- end -->", text)
+        new = BLOCK.sub(block, text)
         if new != text:
             stale.append(path.name)
             if not check:
