@@ -202,13 +202,16 @@ def all_cells(where: str, names: list[str]) -> list[Cell]:
         "model": names, "train": [True, False], "optimizer": list(OPTIMIZERS), "algo": algorithms(),
         "limit": list(LIMITS), "batch": list(BATCHES[where]),
     }  # fmt: skip
-    threads = THREADS[where]
+    threads, isas = list(THREADS[where]), fastcnn._core.available_isas()
     if where == "cpu":
-        cells = pairwise({**factors, "threads": list(threads)})
+        cells = pairwise({**factors, "threads": threads, "isa": isas})
     else:
         cells = [dict(zip(factors, values)) for values in itertools.product(*factors.values())]
         cells = [c for c in cells if c["train"] or c["optimizer"] == OPTIMIZERS[0]]
-        cells = [{**c, "threads": threads[i % len(threads)]} for i, c in enumerate(cells)]
+        turns = itertools.cycle(
+            itertools.product(threads, isas)
+        )  # they take turns, which meets every pair of settings
+        cells = [{**c, "threads": t, "isa": isa} for c, (t, isa) in zip(cells, turns)]
     return sorted(cells, key=lambda c: names.index(c["model"]))
 
 
@@ -226,6 +229,7 @@ def run_cells(where: str, cells: list[Cell]) -> Iterator[Cell]:
             if where == "cpu":
                 sample = SMALL.get(known, sample)
         fastcnn.set_num_threads(cell["threads"])
+        fastcnn._core.set_isa(cell["isa"])
         with settings(cell):
             try:
                 predicted, measured = (on_meta if where == "meta" else on_cpu)(model, sample, cell, base)

@@ -295,6 +295,13 @@ def test_report():
     page = report.to_html(budget="1MB")
     assert page.count("<script") == 2 and "http" not in page.replace("http://www.w3.org/2000/svg", "")
     assert '"budget":1000000' in page and f"{report.peak_bytes:,}" in page
+    assert "<title>Memory of Sequential, training, batch of 6</title>" in page
+    assert "Fits</b>: budget 1,000,000 bytes (977 KiB), " in page and "input 6 × 3 × 12 × 12 float32" in page
+    assert "Does not fit</b>: budget 1,000 bytes" in report.to_html(budget=1000)
+    rows = json.loads(page.split('id="data">')[1].split("</script>")[0])["rows"]
+    assert [r[1] for r in rows[:2]] == [0, 1]  # what lived before the first step is one row
+    assert max(sum(r[5:]) for r in rows) == report.peak_bytes
+    assert "inference, batch of 6" in memory.estimate(model, (6, 3, 12, 12), train=False).to_html()
 
 
 def test_cards_have_a_size_and_a_context_of_their_own():

@@ -14,6 +14,16 @@ from fastcnn import memory
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
 
 
+@pytest.fixture(autouse=True)
+def settings_come_back():
+    import fastcnn
+
+    isa, threads = fastcnn._core.isa(), fastcnn.get_num_threads()
+    yield
+    fastcnn._core.set_isa(isa)
+    fastcnn.set_num_threads(threads)
+
+
 @pytest.fixture(scope="module")
 def matrix():
     spec = importlib.util.spec_from_file_location("memory_matrix", SCRIPTS / "memory_matrix.py")
@@ -74,3 +84,17 @@ def test_limits_are_tried_from_both_sides(matrix, monkeypatch):
     predicted, measured = matrix.on_meta(model, sample, cell, base)
     assert measured == predicted
     assert limits == [base + predicted, None, base + predicted - 1, None]
+
+
+def test_committed_results():
+    """What docs/memory.md shows: nothing differs, and the matrix is whole."""
+    path = SCRIPTS.parent / "benchmarks" / "results" / "memory_matrix.json"
+    if not path.exists():
+        pytest.skip("results are not part of source archives")
+    found = json.loads(path.read_text())
+    for where, cells, nets in (("meta", 39_240, 109), ("cpu", 270, 39)):
+        part = found[where]
+        assert (part["differ"], part["max_absolute_error_bytes"], part["differing"]) == (0, 0, [])
+        assert part["cells"] >= cells and part["models"] >= nets
+        assert part["refused_batch_norm_over_one_value"] == 0
+        assert not part["commit"].endswith("+")
