@@ -52,6 +52,30 @@ VARIABLES: tuple[Variable, ...] = (
         "CUDA kernels: auto (where nvcc works, else one line says why not), on (or fail), off, emulate",
     ),
     Variable(
+        "FASTCNN_EMULATOR_CARD",
+        "run",
+        "a100",
+        "emulated CUDA builds: the card that is reported, t4, a100 or h200",
+    ),
+    Variable(
+        "FASTCNN_EMULATOR_ORDER",
+        "run",
+        "forward",
+        "emulated CUDA builds: the order of GPU threads, forward, reverse or the seed of a shuffled one",
+    ),
+    Variable(
+        "FASTCNN_EMULATOR_STREAMS",
+        "run",
+        "eager",
+        "emulated CUDA builds: eager, or late: a stream works only when something waits for it",
+    ),
+    Variable(
+        "FASTCNN_EMULATOR_THREADS",
+        "run",
+        "the CPUs of the affinity mask",
+        "emulated CUDA builds: number of CPU threads that share the blocks of a launch, 1 to 64",
+    ),
+    Variable(
         "FASTCNN_SANITIZE",
         "cmake",
         "none",

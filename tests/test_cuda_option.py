@@ -17,10 +17,10 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def configure(mode: str, **env: str) -> subprocess.CompletedProcess:
+def configure(mode: str, *options: str, **env: str) -> subprocess.CompletedProcess:
     clean = {k: v for k, v in os.environ.items() if k not in ("CUDACXX", "CUDA_HOME", "CUDA_PATH")}
     return subprocess.run(
-        [CMAKE, f"-DFASTCNN_CUDA={mode}", "-P", str(SCRIPT)],
+        [CMAKE, f"-DFASTCNN_CUDA={mode}", *options, "-P", str(SCRIPT)],
         env={**clean, **env},
         capture_output=True,
         text=True,
@@ -75,10 +75,23 @@ def test_on_fails_loudly(mode):
     )
 
 
-def test_emulate_fails_loudly():
+def test_emulate_says_one_line():
     done = configure("emulate")
-    assert done.returncode != 0
-    assert "FASTCNN_CUDA=emulate: this version has no CUDA kernels to emulate yet; use" in text_of(done)
+    assert done.returncode == 0
+    assert text_of(done) == (
+        "-- fastcnn: CUDA is emulated: kernels run on the CPU in C++ tests; "
+        "this version's module does not use them yet"
+    )
+
+
+@pytest.mark.parametrize(("state", "allowed"), [("wheel", False), ("", False), ("editable", True)])
+def test_emulated_kernels_never_get_into_a_wheel(state, allowed):
+    done = configure("emulate", "-DSKBUILD=ON", f"-DSKBUILD_STATE={state}")
+    assert (done.returncode == 0) == allowed
+    refusal = (
+        "FASTCNN_CUDA=emulate: emulated kernels are for tests and cannot go into a wheel; use plain CMake"
+    )
+    assert (refusal in text_of(done)) != allowed
 
 
 def test_unknown_value():

@@ -1,12 +1,14 @@
 """Rules that kernels of several families share: NaN wins, ties go to the first, tails of vectors, lengths of sums.
 
 On every instruction set, in sizes round its vectors and blocks. What each op computes is tested with the op.
+Below: how CUDA kernels may be written, so that nvcc and the emulator understand them alike.
 """
 
 from __future__ import annotations
 
 import math
 import platform
+import re
 from pathlib import Path
 
 import numpy as np
@@ -109,3 +111,84 @@ def test_every_task_runs_once_for_any_number_of_threads() -> None:
             t = fastcnn.tensor(x)
             np.testing.assert_array_equal(np.asarray(t + t), 2 * x, err_msg=str(n))
             np.testing.assert_array_equal(np.asarray(F.amax(t, 1)), x.max(1), err_msg=str(n))
+
+
+# ---- how CUDA kernels are written ----
+
+CUDA = Path(__file__).resolve().parents[1] / "csrc" / "cuda"
+# what may not appear -> the files of cuda/ that may have it
+CUDA_RULES = {
+    r"\basm\b": {"ptx.cuh"},
+    r"__shared__": {"device.cuh"},
+    r"__global__|__launch_bounds__": {"device.cuh"},
+    r"<<<|\bcudaLaunch\w*Kernel|\bcuLaunch": {"launch.cuh"},
+    r"#\s*include\s*<(?:cuda|mma|nv)": {"device.cuh"},
+    r"\bemu::|FC_EMULATED": {"device.cuh", "vec.cuh", "ptx.cuh", "launch.cuh"},
+    r"cooperative_groups|\bthrust\b|\bcub(?:las|lt)?\b|\bcublas|\bcudnn|\bcutlass|\bcufft": set(),
+    r"__(?:shfl|ballot|any|all)(?:_up|_down|_xor)?\s*\(": set(),  # without _sync
+    r"__syncthreads\w*\(.*__syncthreads": set(),  # told apart by their line
+    r"\[[^\]\n]*\]\s*__device__": set(),  # lambdas that would cross the launch
+    r"__(?:exp|exp10|log|log2|sin|cos|tan|pow)f\s*\(": {"math.cuh"},  # names of glibc
+    r"\bprintf\b|\bassert\s*\(": set(),
+}
+
+
+def code_without_comments(text: str) -> str:
+    text = re.sub(r"/\*.*?\*/", lambda m: "\n" * m[0].count("\n"), text, flags=re.DOTALL)
+    return re.sub(r"//[^\n]*", "", text)
+
+
+def broken_cuda_rules(name: str, text: str) -> list[str]:
+    code = code_without_comments(text)
+    return [
+        f"{name}:{code[: match.start()].count(chr(10)) + 1}: {match[0]!r}"
+        for pattern, allowed in CUDA_RULES.items()
+        if name not in allowed
+        for match in re.finditer(pattern, code)
+    ]
+
+
+def test_cuda_kernels_keep_the_rules() -> None:
+    files = sorted(p for p in CUDA.rglob("*") if p.suffix in (".cu", ".cuh", ".h"))
+    assert len(files) > 6 and {"ptx.cuh", "vec.cuh", "launch.cuh"} <= {p.name for p in files}
+    broken = [complaint for p in files for complaint in broken_cuda_rules(p.name, p.read_text())]
+    assert not broken, "\n".join(broken)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'asm volatile("bar.sync 0;");',
+        "__shared__ float s[32];",
+        "static __global__ void k() {}",
+        "k<<<1, 32>>>();",
+        "cudaLaunchKernelEx(&c, k);",
+        "#include <cuda_runtime.h>",
+        "#include <mma.h>",
+        "::emu::arch();",
+        "namespace cg = cooperative_groups;",
+        "thrust::sort(a, b);",
+        "cub::BlockReduce<float, 32> r;",
+        "#include <cublas_v2.h>",
+        "cudnnCreate(&h);",
+        "v = __shfl_down(v, 1);",
+        "if (a) __syncthreads(); else __syncthreads();",
+        "auto f = [=] __device__ (int i) {};",
+        "y = __expf(x);",
+        'printf("%d", i);',
+    ],
+)
+def test_cuda_rules_bite(line: str) -> None:
+    """Each of them in a kernel's file, and none of them in a comment."""
+    assert broken_cuda_rules("relu.cu", f"int a;\n{line}\n")[0].startswith("relu.cu:2: ")
+    assert not broken_cuda_rules("relu.cu", f"// {line}\n/* {line} */\n")
+
+
+def test_every_cuda_kernel_is_launched_by_the_launcher() -> None:
+    """An FC_KERNEL whose name no launch() of its file mentions is dead, or started by other means."""
+    for path in CUDA.rglob("*.cu"):
+        code = code_without_comments(path.read_text())
+        kernels = re.findall(r"\bFC_KERNEL\s+(\w+)", code)
+        launches = "".join(re.findall(r"\blaunch\(.*?;", code, flags=re.DOTALL))
+        assert kernels, f"{path.name}: no kernel"
+        assert all(re.search(rf"\b{name}\b", launches) for name in kernels), f"{path.name}: {kernels}"

@@ -1,0 +1,62 @@
+// Words that kernels are written in: qualifiers, loops, shared memory. Every .cu file is also C++17 for the emulator
+// (csrc/emulator), which is why shared memory has macros of its own.
+#pragma once
+
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+#include <cuda_runtime.h>
+#include <stdint.h>
+
+#define FC_KERNEL static __global__ void
+#define FC_DEVICE static __device__ __forceinline__
+
+#if defined(FC_EMULATED)
+#define FC_UNROLL
+// FC_SHARED(float, tile, [32][33]); declares a variable of the block. Its red zones and its NaN for each block need
+// an arena; a macro, because references of array type are the only portable stand-in for __shared__.
+#define FC_SHARED(type, name, ...)                                             \
+  static const char fc_key_##name = 0;                                         \
+  typedef type fc_type_##name __VA_ARGS__;                                     \
+  fc_type_##name& name = *static_cast<fc_type_##name*>(::emu::shared_variable( \
+      &fc_key_##name, sizeof(fc_type_##name), #name, ::emu::Site{__FILE__, __LINE__}))
+#else
+#define FC_UNROLL _Pragma("unroll")
+#define FC_SHARED(type, name, ...) __shared__ type name __VA_ARGS__
+#endif
+
+namespace fastcnn::cuda {
+
+/// The launch's dynamic shared memory, at a multiple of 16 bytes (1024 would round up every kernel's static part).
+template <class T>
+FC_DEVICE T* dynamic_smem() {
+#if defined(FC_EMULATED)
+  return static_cast<T*>(::emu::dynamic_shared());
+#else
+  extern __shared__ __align__(16) unsigned char fc_dynamic_smem[];
+  return reinterpret_cast<T*>(fc_dynamic_smem);
+#endif
+}
+
+constexpr unsigned kFullMask = 0xffffffffu;
+
+// Arithmetic happens in float32 for the 16-bit types, in T itself otherwise.
+FC_DEVICE float widen(float v) { return v; }
+FC_DEVICE double widen(double v) { return v; }
+FC_DEVICE float widen(__half v) { return __half2float(v); }
+FC_DEVICE float widen(__nv_bfloat16 v) { return __bfloat162float(v); }
+template <class T>
+struct Narrow {
+  FC_DEVICE T of(T v) { return v; }
+};
+template <>
+struct Narrow<__half> {
+  FC_DEVICE __half of(float v) { return __float2half_rn(v); }
+};
+template <>
+struct Narrow<__nv_bfloat16> {
+  FC_DEVICE __nv_bfloat16 of(float v) { return __float2bfloat16_rn(v); }
+};
+template <class T>
+using Wide = decltype(widen(T()));
+
+}  // namespace fastcnn::cuda

@@ -1,0 +1,29 @@
+// From a dtype to the type that kernels use for it.
+#pragma once
+
+#include "common/dtype.h"
+#include "cuda/device.cuh"
+
+namespace fastcnn::cuda {
+
+/// Calls f(Type<T>{}) with the device's type of a float dtype; any other dtype is a TypeError naming `op`.
+template <class F>
+decltype(auto) dispatch_device_float(DType t, const char* op, F&& f) {
+  switch (t) {
+    case DType::float32: return f(Type<float>{});
+    case DType::float64: return f(Type<double>{});
+    case DType::float16: return f(Type<__half>{});
+    case DType::bfloat16: return f(Type<__nv_bfloat16>{});
+    default: fail<TypeError>(op, ": this op takes float tensors, got ", name_of(t));
+  }
+}
+
+/// True if p is a multiple of `bytes`.
+inline bool is_aligned(const void* p, size_t bytes) { return reinterpret_cast<uintptr_t>(p) % bytes == 0; }
+
+template <class T>
+constexpr T ceil_div(T a, T b) {
+  return (a + b - 1) / b;
+}
+
+}  // namespace fastcnn::cuda

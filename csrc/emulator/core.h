@@ -1,0 +1,149 @@
+// The emulator's insides: what a launch, a worker (one OS thread), a block, a warp and a GPU thread are.
+//
+// One block runs wholly on one worker. Its GPU threads are fibers; a fiber takes one thread after another, and only
+// a thread that has to wait keeps its stack, so that element-wise kernels never switch. Barriers and warp
+// collectives are meeting points: who arrives early waits, the last to arrive computes for all.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "emulator/control.h"
+#include "emulator/counters.h"
+#include "emulator/device.h"
+#include "emulator/fiber.h"
+#include "emulator/memory.h"
+#include "emulator/runtime_api.h"
+#include "emulator/shared.h"
+
+namespace emu {
+
+struct Launch {
+  dim3 grid, block;
+  size_t dynamic_shared = 0, shared_limit = 0;
+  const std::function<void()>* body = nullptr;
+  Order order = Order::forward;
+  uint64_t seed = 0;
+  bool counting = false;
+  std::shared_ptr<const Allocations> memory;
+  std::atomic<uint64_t> next_block{0};
+  std::atomic<bool> failed{false};
+  uint64_t blocks() const { return uint64_t{grid.x} * grid.y * grid.z; }
+};
+
+struct Warp;
+struct Copy {
+  void* to;
+  const void* from;
+  int bytes, source_bytes, group;
+};
+struct Thread {
+  uint3 index;
+  enum State { fresh, running, at_barrier, at_collective, done };
+  State state;
+  unsigned linear, lane;
+  Warp* warp;
+  Fiber* fiber;  // while it waits
+  void* tsan_fiber = nullptr;
+  const char* waits_for;  // for reports: the builtin, its lanes, its line
+  unsigned waits_mask;
+  Site waits_at;
+  std::vector<Copy> copies;  // issued and not yet done
+  int groups;                // committed so far
+};
+
+/// Computes for all participating lanes: args[lane] is null for the others.
+using Apply = void (*)(void* const* args);
+struct Collective {
+  unsigned mask, arrived;
+  const char* name;
+  Apply apply;
+  Site site;
+  void* args[32];
+};
+struct Warp {
+  unsigned alive;
+  std::vector<Collective> open;
+  unsigned meetings;  // finished so far
+  char tsan_sync
+      [2];  // two objects in turn: who is early for the next meeting must not order who is late for this
+};
+struct Barrier {
+  unsigned waiting, phase;
+  Sync kind;
+  Site site;
+  unsigned first;  // thread
+  int count, size, result;
+  char tsan_sync[2];
+};
+
+class Worker {
+ public:
+  Worker();
+  /// Runs blocks of the launch until none is left. `index` of `workers` only matters under ThreadSanitizer.
+  void run(Launch& launch, uint64_t index, uint64_t workers);
+
+  // For the running GPU thread:
+  Thread& thread() const;
+  int barrier(Sync kind, int predicate, Site site);
+  void collective(const char* name, unsigned mask, Apply apply, void* arg, Site site);
+  /// Records the error with the thread's place and ends the launch.
+  [[noreturn]] void fail(cudaError_t code, const std::string& text, Site site);
+
+  Launch* launch = nullptr;
+  Shared shared;
+  WarpTraffic& traffic_of(const Thread& t) { return traffic_[t.linear / 32]; }
+
+ private:
+  void run_block(uint64_t number);
+  void set_up_threads();
+  void fiber_main();
+  void exit_thread(Thread& t);
+  Thread* pick();
+  void leave(bool finished);
+  void go(Fiber* target, Thread* next);
+  void meet(Warp& warp, size_t which, const Thread* last);
+  void open_barrier();
+  std::string deadlock() const;
+  unsigned order(unsigned i) const;
+
+  uint3 block_{};
+  Barrier barrier_{};
+  std::vector<Thread> threads_;
+  std::vector<Warp> warps_;
+  std::vector<WarpTraffic> traffic_;
+  std::vector<unsigned> permutation_;
+  std::vector<Thread*> ready_;  // the last goes on first
+  unsigned count_ = 0, next_fresh_ = 0, alive_ = 0;
+  bool abandoned_ = false;
+  std::mt19937_64 random_;
+
+  Fiber base_;
+  std::vector<std::unique_ptr<Fiber>> fibers_;
+  std::vector<Fiber*> free_;
+  Fiber* current_ = nullptr;
+  Thread* to_start_ = nullptr;
+  void* base_tsan_ = nullptr;
+  char block_sync_[2] = {};  // what comes before the block's threads, after them
+};
+
+/// The worker of this OS thread, null outside a launch.
+Worker* this_worker();
+void set_this_worker(Worker* worker);
+/// Runs the launch on as many workers as pay.
+void run_on_workers(Launch& launch);
+
+/// The first error stays until reset_errors() or cudaDeviceReset(); all API calls return it.
+void set_sticky(cudaError_t code, const std::string& text);
+cudaError_t sticky();
+/// Remembers an error for cudaGetLastError; returns it.
+cudaError_t refuse(cudaError_t code, const std::string& text);
+
+std::string text_of(Site site);
+
+}  // namespace emu

@@ -1,0 +1,59 @@
+// Traffic through the accessors of cuda/vec.cuh, as a warp's load/store unit would see it.
+//
+// The n-th execution of a line by each lane of a warp is taken as one request. Global memory moves sectors of 32
+// bytes; shared memory serves a request in wavefronts, each at most one word of 4 bytes per bank, 128 bytes in all.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "emulator/thread.h"
+
+namespace emu {
+
+/// Sums over the requests of one line; `units` are sectors (global) or wavefronts (shared), `ideal` how many would
+/// do for the same bytes.
+struct Traffic {
+  std::string file;
+  int line;
+  bool shared, store;
+  uint64_t requests, bytes, units, ideal;
+};
+
+void start_counting();
+/// The lines since start_counting(), by file and line.
+std::vector<Traffic> stop_counting();
+/// The sum over lines of global or shared memory; loads and stores.
+Traffic total(const std::vector<Traffic>& lines, bool shared);
+
+/// The requests of one warp that are still being gathered.
+class WarpTraffic {
+ public:
+  void add(Site site, bool shared, bool store, unsigned lane, uint64_t address, unsigned bytes);
+  /// Accounts for what is left, at the end of the block.
+  void flush();
+
+ private:
+  struct Key {
+    const char* file;
+    int line;
+    bool shared, store;
+    bool operator<(const Key& o) const;
+  };
+  struct Request {
+    unsigned lanes = 0, bytes = 0;
+    uint64_t address[32];
+  };
+  struct Line {
+    uint32_t executed[32] = {};
+    std::map<uint32_t, Request> open;
+  };
+  void account(const Key& key, const Request& request);
+  std::map<Key, Line> lines_;
+};
+
+bool counting();
+
+}  // namespace emu

@@ -1,0 +1,4 @@
+// What the emulated build knows beyond the toolkit's headers.
+#pragma once
+
+#include "emulator/control.h"

@@ -1,0 +1,176 @@
+// A launch: checked as the card would, then its blocks shared out over OS threads that stay.
+#include <pthread.h>
+#include <sched.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <condition_variable>
+#include <cstdlib>
+#include <cstring>
+#include <map>
+#include <mutex>
+#include <thread>
+
+#include "emulator/core.h"
+#include "emulator/sanitizers.h"
+#include "emulator/stream.h"
+
+namespace emu {
+namespace {
+
+struct Settings {
+  Order order = Order::forward;
+  uint64_t seed = 0;
+  int workers = 1;
+  Settings() {
+    if (const char* text = std::getenv("FASTCNN_EMULATOR_ORDER")) {
+      order = std::strcmp(text, "reverse") == 0   ? Order::reverse
+              : std::strcmp(text, "forward") == 0 ? Order::forward
+                                                  : Order::shuffle;
+      seed = std::strtoull(text, nullptr, 10);
+    }
+    cpu_set_t cpus;
+    if (sched_getaffinity(0, sizeof cpus, &cpus) == 0) workers = CPU_COUNT(&cpus);
+    if (const char* text = std::getenv("FASTCNN_EMULATOR_THREADS")) workers = std::atoi(text);
+    workers = std::min(std::max(workers, 1), 64);
+  }
+};
+Settings& settings() {
+  static Settings s;
+  return s;
+}
+
+/// Threads that wait for launches; one launch at a time (DeviceWork). Never destroyed; a forked child gets its own.
+class Pool {
+ public:
+  void run(Launch& launch, int n) {
+    while (static_cast<int>(workers_.size()) < n) {
+      workers_.push_back(std::make_unique<Worker>());
+      const size_t index = workers_.size() - 1;
+      if (index > 0) std::thread([this, index] { work(index); }).detach();
+    }
+    {
+      std::lock_guard<std::mutex> lock(mutex_);
+      launch_ = &launch;
+      helpers_ = left_ = n - 1;
+      ++generation_;
+    }
+    wake_.notify_all();
+    workers_[0]->run(launch, 0, static_cast<uint64_t>(n));
+    std::unique_lock<std::mutex> lock(mutex_);
+    finished_.wait(lock, [this] { return left_ == 0; });
+    launch_ = nullptr;
+  }
+  const pid_t process = getpid();
+
+ private:
+  void work(size_t index) {
+    uint64_t seen = 0;
+    for (;;) {
+      Launch* launch;
+      uint64_t n;
+      Worker* worker;
+      {
+        std::unique_lock<std::mutex> lock(mutex_);
+        wake_.wait(lock, [&] { return generation_ != seen && launch_ && index <= helpers_; });
+        seen = generation_;
+        launch = launch_;
+        n = helpers_ + 1;
+        worker = workers_[index].get();
+      }
+      worker->run(*launch, index, n);
+      std::lock_guard<std::mutex> lock(mutex_);
+      if (--left_ == 0) finished_.notify_all();
+    }
+  }
+
+  std::mutex mutex_;
+  std::condition_variable wake_, finished_;
+  std::vector<std::unique_ptr<Worker>> workers_;
+  Launch* launch_ = nullptr;
+  uint64_t generation_ = 0, helpers_ = 0, left_ = 0;
+};
+
+std::mutex limits_mutex;
+std::map<const void*, size_t> limits;  // kernels that opted into more shared memory
+
+size_t shared_limit(const void* kernel) {
+  std::lock_guard<std::mutex> lock(limits_mutex);
+  const auto at = limits.find(kernel);
+  return at == limits.end() ? 48 << 10 : std::max<size_t>(at->second, 48 << 10);
+}
+
+std::string text_of(dim3 v) {
+  return std::to_string(v.x) + "x" + std::to_string(v.y) + "x" + std::to_string(v.z);
+}
+
+}  // namespace
+
+void set_order(Order order, uint64_t seed) {
+  drain_all();
+  settings().order = order;
+  settings().seed = seed;
+}
+void set_workers(int n) { settings().workers = std::min(std::max(n, 1), 64); }
+
+void run_on_workers(Launch& launch) {
+  static Pool* pool = new Pool;
+  if (pool->process != getpid()) pool = new Pool;
+  const uint64_t threads = launch.blocks() * launch.block.x * launch.block.y * launch.block.z;
+  uint64_t n = static_cast<uint64_t>(settings().workers);
+  if (threads < 4096) n = 1;                    // waking somebody costs more
+  if (tsan::kOn) n = std::max<uint64_t>(n, 2);  // races between blocks
+  pool->run(launch, static_cast<int>(std::min(n, launch.blocks())));
+}
+
+cudaError_t launch_grid(const cudaLaunchConfig_t& config, const void* kernel, std::function<void()> body) {
+  if (const cudaError_t s = sticky(); s != cudaSuccess) return s;
+  cudaDeviceProp card;
+  cudaGetDeviceProperties(&card, 0);
+  const dim3 grid = config.gridDim, block = config.blockDim;
+  const uint64_t threads = uint64_t{block.x} * block.y * block.z;
+  if (!threads || threads > 1024 || block.z > 64 || !grid.x || !grid.y || !grid.z || grid.x > 2147483647u ||
+      grid.y > 65535 || grid.z > 65535) {
+    return refuse(cudaErrorInvalidConfiguration,
+                  "launch: invalid grid or block, got grid " + text_of(grid) + ", block " + text_of(block) +
+                      ", expected 1 to 2147483647x65535x65535 blocks of 1 to 1024 threads");
+  }
+  const size_t limit = shared_limit(kernel);
+  if (config.dynamicSmemBytes > limit) {
+    return refuse(cudaErrorInvalidValue, "launch: too much dynamic shared memory, got " +
+                                             std::to_string(config.dynamicSmemBytes) +
+                                             " bytes, expected at most " + std::to_string(limit) +
+                                             "; cudaFuncSetAttribute raises it");
+  }
+  return submit(config.stream, [config, limit, body = std::move(body)] {
+    DeviceWork open;
+    Launch launch;
+    launch.grid = config.gridDim;
+    launch.block = config.blockDim;
+    launch.dynamic_shared = config.dynamicSmemBytes;
+    launch.shared_limit = limit;
+    launch.body = &body;
+    launch.order = settings().order;
+    launch.seed = settings().seed;
+    launch.counting = counting();
+    launch.memory = allocations();
+    run_on_workers(launch);
+    if (const std::string text = broken_red_zone(); !text.empty()) set_sticky(cudaErrorIllegalAddress, text);
+  });
+}
+
+cudaError_t allow_shared(const void* kernel, cudaFuncAttribute what, int bytes) {
+  if (what != cudaFuncAttributeMaxDynamicSharedMemorySize) return cudaSuccess;
+  cudaDeviceProp card;
+  cudaGetDeviceProperties(&card, 0);
+  if (bytes < 0 || static_cast<size_t>(bytes) > card.sharedMemPerBlockOptin) {
+    return refuse(cudaErrorInvalidValue, "cudaFuncSetAttribute: too much dynamic shared memory, got " +
+                                             std::to_string(bytes) + " bytes, expected at most " +
+                                             std::to_string(card.sharedMemPerBlockOptin));
+  }
+  std::lock_guard<std::mutex> lock(limits_mutex);
+  limits[kernel] = static_cast<size_t>(bytes);
+  return cudaSuccess;
+}
+
+}  // namespace emu

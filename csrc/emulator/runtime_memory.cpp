@@ -1,0 +1,128 @@
+// cudaMalloc, cudaMemcpy and their like.
+#include <cstdint>
+#include <cstring>
+#include <memory>
+
+#include "emulator/core.h"
+#include "emulator/stream.h"
+
+namespace emu {
+namespace {
+
+cudaError_t give(void** p, size_t bytes, bool host, Site site) {
+  if (const cudaError_t s = sticky(); s != cudaSuccess) return s;
+  *p = nullptr;
+  if (bytes == 0) return cudaSuccess;
+  *p = allocate(bytes, host, site);
+  if (*p) return cudaSuccess;
+  return refuse(cudaErrorMemoryAllocation, "out of memory: got a request for " + std::to_string(bytes) +
+                                               " bytes (" + text_of(site) + ")");
+}
+
+cudaError_t take(void* p, const char* what) {
+  if (!p || release(p)) return sticky();
+  return refuse(cudaErrorInvalidValue, std::string(what) + ": not an address that was handed out");
+}
+
+/// What is wrong with [p, p + bytes) as the device's or the host's side of a copy; "" if nothing. `pinned` is set
+/// for memory that an asynchronous copy may use later on.
+std::string wrong(const void* p, size_t bytes, bool device, bool any, bool* pinned) {
+  const auto all = allocations();
+  const Allocation* a = find(*all, p);
+  *pinned = a != nullptr;
+  if (!a && device) return "a host address where the device's is expected";
+  if (a && !a->host && !device && !any) return "a device address where the host's is expected";
+  if (a && static_cast<const char*>(p) + bytes > a->base + a->bytes) {
+    return std::to_string(bytes) + " bytes from byte " +
+           std::to_string(static_cast<const char*>(p) - a->base) + " of an allocation of " +
+           std::to_string(a->bytes) + " bytes (" + text_of(a->site) + ")";
+  }
+  return "";
+}
+
+cudaError_t copy(void* to, const void* from, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream,
+                 bool wait) {
+  if (bytes == 0) return sticky();
+  const bool any = kind == cudaMemcpyDefault;
+  bool to_pinned = false, from_pinned = false;
+  const bool to_device = kind == cudaMemcpyHostToDevice || kind == cudaMemcpyDeviceToDevice;
+  const bool from_device = kind == cudaMemcpyDeviceToHost || kind == cudaMemcpyDeviceToDevice;
+  std::string text = wrong(to, bytes, to_device, any, &to_pinned);
+  if (text.empty()) text = wrong(from, bytes, from_device, any, &from_pinned);
+  if (!text.empty()) return refuse(cudaErrorInvalidValue, "cudaMemcpy: " + text);
+  std::shared_ptr<char[]> staged;
+  if (!from_pinned) {  // pageable memory is read before the call returns
+    staged.reset(new char[bytes]);
+    std::memcpy(staged.get(), from, bytes);
+  }
+  const cudaError_t e = submit(stream, [=] {
+    DeviceWork open;
+    std::memmove(to, staged ? staged.get() : from, bytes);
+  });
+  return wait || !to_pinned ? (e == cudaSuccess ? drain(stream) : e) : e;
+}
+
+cudaError_t fill(void* p, int value, size_t bytes, cudaStream_t stream) {
+  if (bytes == 0) return sticky();
+  bool pinned;
+  const std::string text = wrong(p, bytes, true, false, &pinned);
+  if (!text.empty()) return refuse(cudaErrorInvalidValue, "cudaMemset: " + text);
+  return submit(stream, [=] {
+    DeviceWork open;
+    std::memset(p, value, bytes);
+  });
+}
+
+}  // namespace
+}  // namespace emu
+
+cudaError_t cudaMalloc(void** p, size_t bytes, emu::Site site) { return emu::give(p, bytes, false, site); }
+cudaError_t cudaMallocAsync(void** p, size_t bytes, cudaStream_t, emu::Site site) {
+  return emu::give(p, bytes, false, site);
+}
+cudaError_t cudaMallocHost(void** p, size_t bytes, emu::Site site) { return emu::give(p, bytes, true, site); }
+cudaError_t cudaFree(void* p) {
+  emu::drain_all();
+  return emu::take(p, "cudaFree");
+}
+cudaError_t cudaFreeHost(void* p) {
+  emu::drain_all();
+  return emu::take(p, "cudaFreeHost");
+}
+cudaError_t cudaFreeAsync(void* p, cudaStream_t stream) {
+  return emu::submit(stream, [p] { emu::take(p, "cudaFreeAsync"); });
+}
+cudaError_t cudaMemGetInfo(size_t* free_bytes, size_t* total) {
+  cudaDeviceProp card;
+  cudaGetDeviceProperties(&card, 0);
+  *total = card.totalGlobalMem;
+  *free_bytes = card.totalGlobalMem - emu::allocated_bytes();
+  return emu::sticky();
+}
+cudaError_t cudaMemcpy(void* to, const void* from, size_t bytes, cudaMemcpyKind kind) {
+  return emu::copy(to, from, bytes, kind, nullptr, true);
+}
+cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind,
+                            cudaStream_t stream) {
+  return emu::copy(to, from, bytes, kind, stream, false);
+}
+cudaError_t cudaMemset(void* p, int value, size_t bytes) {
+  const cudaError_t e = emu::fill(p, value, bytes, nullptr);
+  return e == cudaSuccess ? emu::drain(nullptr) : e;
+}
+cudaError_t cudaMemsetAsync(void* p, int value, size_t bytes, cudaStream_t stream) {
+  return emu::fill(p, value, bytes, stream);
+}
+cudaError_t cudaPointerGetAttributes(cudaPointerAttributes* attributes, const void* p) {
+  const auto all = emu::allocations();
+  const emu::Allocation* a = emu::find(*all, p);
+  *attributes = {};
+  if (!a) {
+    attributes->hostPointer = const_cast<void*>(p);
+    return cudaSuccess;
+  }
+  attributes->type = a->host ? cudaMemoryTypeHost : cudaMemoryTypeDevice;
+  attributes->devicePointer = const_cast<void*>(p);
+  if (a->host) attributes->hostPointer = const_cast<void*>(p);
+  return cudaSuccess;
+}

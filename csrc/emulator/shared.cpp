@@ -1,0 +1,89 @@
+#include "emulator/shared.h"
+
+#include <cstdint>
+#include <cstring>
+
+#include "emulator/core.h"
+#include "emulator/sanitizers.h"
+
+namespace emu {
+
+constexpr unsigned char kCanary = 0xa5;
+
+Shared::Shared() : memory_(new char[kBytes + 1024]) {
+  arena_ = reinterpret_cast<char*>((reinterpret_cast<uintptr_t>(memory_.get()) + 1023) / 1024 * 1024);
+}
+
+void Shared::open(size_t dynamic_bytes, size_t limit) {
+  asan::poison(arena_, kBytes);
+  variables_.clear();
+  top_ = used_ = 0;
+  limit_ = limit;
+  if (dynamic_bytes) place(nullptr, dynamic_bytes, "dynamic shared memory", {nullptr, 0});
+}
+
+void* Shared::place(const void* key, size_t bytes, const char* name, Site site) {
+  char* at = arena_ + top_;
+  const size_t zone = kZone + (kZone - bytes % kZone) % kZone;
+  used_ += (bytes + 15) / 16 * 16;
+  if (used_ > limit_ || top_ + bytes + zone > kBytes) return nullptr;
+  asan::unpoison(at, bytes);
+  if (!tsan::kOn) {  // whom it would seem to race with the threads
+    std::memset(at, 0xff, bytes);
+    if (!asan::kOn) std::memset(at + bytes, kCanary, zone);
+  }
+  variables_.push_back({key, name, site, top_, bytes});
+  top_ += bytes + zone;
+  return at;
+}
+
+void* Shared::variable(const void* key, size_t bytes, const char* name, Site site) {
+  for (const Variable& v : variables_) {
+    if (v.key == key) return arena_ + v.offset;
+  }
+  return place(key, bytes, name, site);
+}
+
+std::string Shared::close() {
+  if (asan::kOn || tsan::kOn) return "";
+  for (size_t i = 0; i < variables_.size(); ++i) {
+    const Variable& v = variables_[i];
+    const size_t end = i + 1 < variables_.size() ? variables_[i + 1].offset : top_;
+    for (size_t k = v.offset + v.bytes; k < end; ++k) {
+      if (static_cast<unsigned char>(arena_[k]) == kCanary) continue;
+      return "shared memory: something wrote " + std::to_string(k - v.offset - v.bytes) +
+             " bytes past the end of " + v.name + ", which has " + std::to_string(v.bytes) + " bytes" +
+             (v.site.file ? " (" + text_of(v.site) + ")" : "");
+    }
+  }
+  return "";
+}
+
+std::string Shared::complaint(const void* p, size_t bytes) const {
+  const size_t at = offset(p);
+  for (const Variable& v : variables_) {
+    if (at >= v.offset && at + bytes <= v.offset + v.bytes) return "";
+    if (at >= v.offset && at < v.offset + v.bytes + kZone) {
+      return "at byte " + std::to_string(at - v.offset) + " of " + v.name + ", which has " +
+             std::to_string(v.bytes) + " bytes";
+    }
+  }
+  return "outside every variable";
+}
+
+void* shared_variable(const void* key, size_t bytes, const char* name, Site site) {
+  const tsan::Own own;
+  Worker& w = *this_worker();
+  void* p = w.shared.variable(key, bytes, name, site);
+  if (!p) {
+    w.fail(cudaErrorLaunchOutOfResources,
+           std::string("shared memory: ") + name + " does not fit, got " + std::to_string(w.shared.used()) +
+               " bytes in all, expected at most " + std::to_string(w.shared.limit()),
+           site);
+  }
+  return p;
+}
+
+void* dynamic_shared() { return this_worker()->shared.dynamic(); }
+
+}  // namespace emu

@@ -1,0 +1,188 @@
+#include "emulator/stream.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cstdlib>
+#include <cstring>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "emulator/core.h"
+
+struct CUstream_st {
+  bool blocking = true;  // waits for the default stream, and it for this one
+  std::deque<std::function<void()>> queue;
+  uint64_t asked = 0, done = 0;
+};
+struct CUevent_st {
+  /// One recording: a stream's place in its queue. A later one is another Mark.
+  struct Mark {
+    CUstream_st* stream;
+    uint64_t place;
+    bool done = false;
+    std::chrono::steady_clock::time_point when;
+  };
+  std::shared_ptr<Mark> mark;
+  bool timing = true;
+};
+
+namespace emu {
+namespace {
+
+std::recursive_mutex mutex;  // work runs under it: one device
+CUstream_st default_stream;
+std::vector<CUstream_st*> others;
+int late = -1;  // not asked yet
+
+bool is_late() {
+  if (late < 0) {
+    const char* value = std::getenv("FASTCNN_EMULATOR_STREAMS");
+    late = value && std::strcmp(value, "late") == 0;
+  }
+  return late == 1;
+}
+
+CUstream_st* known(cudaStream_t stream) {
+  if (!stream) return &default_stream;
+  return std::find(others.begin(), others.end(), stream) != others.end() ? stream : nullptr;
+}
+
+void drain_to(CUstream_st& s, uint64_t place) {
+  while (s.done < place && !s.queue.empty()) {
+    const auto work = std::move(s.queue.front());
+    s.queue.pop_front();
+    ++s.done;
+    if (sticky() == cudaSuccess) work();
+  }
+}
+
+cudaError_t no_stream(const char* what) {
+  return refuse(cudaErrorInvalidResourceHandle, std::string(what) + ": no such stream");
+}
+
+}  // namespace
+
+void set_late_streams(bool on) {
+  std::lock_guard<std::recursive_mutex> lock(mutex);
+  drain_all();
+  late = on;
+}
+
+cudaError_t submit(cudaStream_t stream, std::function<void()> work) {
+  std::lock_guard<std::recursive_mutex> lock(mutex);
+  CUstream_st* s = known(stream);
+  if (!s) return no_stream("stream");
+  if (s == &default_stream) {
+    for (CUstream_st* other : others) {
+      if (other->blocking) drain_to(*other, other->asked);
+    }
+  } else if (s->blocking) {
+    drain_to(default_stream, default_stream.asked);
+  }
+  s->queue.push_back(std::move(work));
+  ++s->asked;
+  if (!is_late()) drain_to(*s, s->asked);
+  return sticky();
+}
+
+cudaError_t drain(cudaStream_t stream) {
+  std::lock_guard<std::recursive_mutex> lock(mutex);
+  CUstream_st* s = known(stream);
+  if (!s) return no_stream("cudaStreamSynchronize");
+  drain_to(*s, s->asked);
+  if (s == &default_stream) {
+    for (CUstream_st* other : others) {
+      if (other->blocking) drain_to(*other, other->asked);
+    }
+  }
+  return sticky();
+}
+
+cudaError_t drain_all() {
+  std::lock_guard<std::recursive_mutex> lock(mutex);
+  drain_to(default_stream, default_stream.asked);
+  for (CUstream_st* s : others) drain_to(*s, s->asked);
+  return sticky();
+}
+
+}  // namespace emu
+
+using Lock = std::lock_guard<std::recursive_mutex>;
+
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned flags) {
+  Lock lock(emu::mutex);
+  *stream = new CUstream_st;
+  (*stream)->blocking = !(flags & cudaStreamNonBlocking);
+  emu::others.push_back(*stream);
+  return cudaSuccess;
+}
+cudaError_t cudaStreamCreate(cudaStream_t* stream) { return cudaStreamCreateWithFlags(stream, 0); }
+cudaError_t cudaStreamDestroy(cudaStream_t stream) {
+  Lock lock(emu::mutex);
+  const auto at = std::find(emu::others.begin(), emu::others.end(), stream);
+  if (at == emu::others.end()) return emu::no_stream("cudaStreamDestroy");
+  emu::drain_to(*stream, stream->asked);
+  emu::others.erase(at);
+  delete stream;
+  return cudaSuccess;
+}
+cudaError_t cudaStreamSynchronize(cudaStream_t stream) { return emu::drain(stream); }
+cudaError_t cudaStreamQuery(cudaStream_t stream) {
+  Lock lock(emu::mutex);
+  CUstream_st* s = emu::known(stream);
+  if (!s) return emu::no_stream("cudaStreamQuery");
+  if (s->queue.empty()) return emu::sticky();
+  emu::drain_to(*s, s->done + 1);  // who asks in a loop gets there
+  return cudaErrorNotReady;
+}
+cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
+  if (!event->mark) return cudaSuccess;  // never recorded: nothing to wait for
+  return emu::submit(stream, [mark = event->mark] {
+    if (!mark->done) emu::drain_to(*mark->stream, mark->place);
+  });
+}
+
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned flags) {
+  *event = new CUevent_st;
+  (*event)->timing = !(flags & cudaEventDisableTiming);
+  return cudaSuccess;
+}
+cudaError_t cudaEventCreate(cudaEvent_t* event) { return cudaEventCreateWithFlags(event, 0); }
+cudaError_t cudaEventDestroy(cudaEvent_t event) {
+  delete event;
+  return cudaSuccess;
+}
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
+  Lock lock(emu::mutex);
+  CUstream_st* s = emu::known(stream);
+  if (!s) return emu::no_stream("cudaEventRecord");
+  event->mark = std::make_shared<CUevent_st::Mark>();
+  event->mark->stream = s;
+  event->mark->place = s->asked + 1;
+  return emu::submit(stream, [mark = event->mark] {
+    mark->when = std::chrono::steady_clock::now();
+    mark->done = true;
+  });
+}
+cudaError_t cudaEventSynchronize(cudaEvent_t event) {
+  Lock lock(emu::mutex);
+  if (event->mark && !event->mark->done) emu::drain_to(*event->mark->stream, event->mark->place);
+  return emu::sticky();
+}
+cudaError_t cudaEventQuery(cudaEvent_t event) {
+  Lock lock(emu::mutex);
+  if (!event->mark || event->mark->done) return emu::sticky();
+  emu::drain_to(*event->mark->stream, event->mark->stream->done + 1);
+  return cudaErrorNotReady;
+}
+cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t from, cudaEvent_t to) {
+  Lock lock(emu::mutex);
+  if (!from->mark || !to->mark || !from->timing || !to->timing) {
+    return emu::refuse(cudaErrorInvalidResourceHandle, "cudaEventElapsedTime: an event without a time");
+  }
+  if (!from->mark->done || !to->mark->done) return cudaErrorNotReady;
+  *milliseconds = std::chrono::duration<float, std::milli>(to->mark->when - from->mark->when).count();
+  return cudaSuccess;
+}

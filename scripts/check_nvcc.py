@@ -1,0 +1,134 @@
+"""Compiles the CUDA kernels with nvcc for every architecture we name; needs no GPU.
+
+    python scripts/check_nvcc.py                # exit 0: all is well, 1: something is not, 3: there is no nvcc
+    python scripts/check_nvcc.py --arch 80      # one architecture
+
+Warnings are errors, and so are register spills and local memory. Prints registers and shared memory of each kernel
+as ptxas reports them, then looks into the PTX of tests/cpp/emulator/contract.cu for the instructions that the
+wrappers of cuda/ptx.cuh and cuda/vec.cuh stand for: their emulated twins cannot tell whether those strings are right.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+ARCHITECTURES = {"75": "75", "80": "80", "90a": "90a"}  # 90a: the one that knows wgmma and TMA
+STRICT = ["-std=c++17", "-O3", f"-I{ROOT / 'csrc'}", "-Werror", "all-warnings"]
+PTXAS = ["-Xptxas", "-v,-warn-spills,-warn-lmem-usage"]
+CONTRACT = {  # kernel -> what its PTX for sm_80 must hold
+    "copy_async_16": [
+        r"cp\.async\.cg\.shared\.global \[%r\d+\], \[%rd\d+\], 16, %r\d+;",
+        r"cp\.async\.commit_group;",
+        r"cp\.async\.wait_group 1;",
+    ],
+    "copy_async_4": [r"cp\.async\.ca\.shared\.global \[%r\d+\], \[%rd\d+\], 4, %r\d+;", r"bar\.sync\s+0;"],
+    "vector_16": [r"ld\.global\.v4\.[bfu]32", r"st\.global\.v4\.[bfu]32"],
+    "vector_of_halves": [
+        r"ld\.global\.v4\.[bu]32",
+        r"cvt\.f32\.f16",
+        r"cvt\.rn\.f16\.f32",
+        r"st\.global\.v4\.[bu]32",
+    ],
+    "shared_vector": [r"st\.shared\.v4\.[bfu]32", r"ld\.shared\.[bfu]32"],
+}
+
+
+def find_nvcc() -> str | None:
+    """CUDACXX, CUDA_HOME, CUDA_PATH, PATH, the default prefix: as cmake/FastcnnCuda.cmake looks for it."""
+    places = [os.environ.get("CUDACXX", "")]
+    places += [f"{os.environ[k]}/bin/nvcc" for k in ("CUDA_HOME", "CUDA_PATH") if os.environ.get(k)]
+    places += ["nvcc", "/usr/local/cuda/bin/nvcc"]
+    return next((path for p in places if p and (path := shutil.which(p))), None)
+
+
+def run(command: list[str]) -> tuple[int, str]:
+    done = subprocess.run(command, capture_output=True, text=True, timeout=500)
+    return done.returncode, done.stdout + done.stderr
+
+
+def resources(text: str) -> list[tuple[str, str, int, int]]:
+    """(kernel, architecture, registers, bytes of shared memory) from what ptxas -v says."""
+    rows = []
+    for name, arch, rest in re.findall(
+        r"Compiling entry function '(\w+)' for 'sm_(\w+)'(.*?)(?=Compiling entry|\Z)", text, flags=re.DOTALL
+    ):
+        registers = re.search(r"Used (\d+) registers", rest)
+        shared = re.search(r"(\d+) bytes smem", rest)
+        rows.append((name, arch, int(registers[1]) if registers else -1, int(shared[1]) if shared else 0))
+    return rows
+
+
+def readable(names: list[str]) -> list[str]:
+    """Without the mangling, the namespaces and the arguments, where c++filt is at hand."""
+    if not shutil.which("c++filt") or not names:
+        return names
+    text = subprocess.run(["c++filt"], input="\n".join(names), capture_output=True, text=True).stdout
+    return [
+        re.sub(r"^void |fastcnn::cuda::|\(anonymous namespace\)::|\(.*$", "", n) for n in text.splitlines()
+    ]
+
+
+def compile_kernels(nvcc: str, source: Path, architectures: list[str], folder: str) -> tuple[Path, int, str]:
+    codes = [f"-gencode=arch=compute_{a},code=sm_{a}" for a in architectures]
+    target = f"{folder}/{source.name}.o"
+    return source, *run([nvcc, *STRICT, *PTXAS, *codes, "-c", str(source), "-o", target])
+
+
+def missing_instructions(ptx: str) -> list[str]:
+    """What the contract wants and the PTX does not have."""
+    missing = []
+    for kernel, patterns in CONTRACT.items():
+        body = re.search(rf"\.entry {kernel}\(.*?\n}}", ptx, flags=re.DOTALL)
+        for pattern in patterns:
+            if not body or not re.search(pattern, body[0]):
+                missing.append(f"{kernel}: no {pattern}")
+    return missing
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--arch", choices=ARCHITECTURES, action="append", help="default: all")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    options = parser.parse_args()
+    nvcc = find_nvcc()
+    if not nvcc:
+        print("check_nvcc: no nvcc found in CUDACXX, CUDA_HOME, CUDA_PATH, PATH or /usr/local/cuda")
+        return 3
+    architectures = options.arch or list(ARCHITECTURES)
+    contract = ROOT / "tests" / "cpp" / "emulator" / "contract.cu"
+    sources = [*sorted((ROOT / "csrc" / "cuda").rglob("*.cu")), contract]
+    failed = 0
+    rows = []
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(options.jobs) as pool:
+        for source, status, text in pool.map(
+            lambda s: compile_kernels(nvcc, s, architectures, folder), sources
+        ):
+            if status:
+                failed += 1
+                print(f"{source.relative_to(ROOT)}: nvcc failed ({status})\n{text}")
+            rows += [(source.name, *row) for row in resources(text)]
+        ptx = f"{folder}/contract.ptx"
+        status, text = run([nvcc, *STRICT, "-arch=compute_80", "-ptx", str(contract), "-o", ptx])
+        complaints = [text] if status else missing_instructions(Path(ptx).read_text())
+    print("| file | kernel | sm | registers | shared bytes |\n|---|---|---|---:|---:|")
+    for (file, _, arch, registers, shared), name in zip(rows, readable([r[1] for r in rows])):
+        print(f"| {file} | {name} | {arch} | {registers} | {shared} |")
+    for complaint in complaints:
+        print(f"contract: {complaint}")
+    print(f"{len(sources)} files, {len(rows)} kernels, sm_{', sm_'.join(architectures)}")
+    return 1 if failed or complaints or not rows else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

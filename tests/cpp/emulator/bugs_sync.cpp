@@ -1,0 +1,241 @@
+// Planted bugs of barriers, warps, races and asynchronous copies, and legal kernels that look like them.
+#include "bugs.h"
+
+namespace bugs {
+namespace {
+
+// ---- barriers ----
+FC_KERNEL no_barrier(float* out, int reads_first) {
+  FC_SHARED(float, s, [128]);
+  const int i = static_cast<int>(threadIdx.x);
+  s[i] = static_cast<float>(i);
+  if (!reads_first) __syncthreads();
+  out[i] = s[127 - i];
+  if (reads_first) return;
+  s[i] = -1;  // may come before the read of another thread
+}
+FC_KERNEL different_barriers(float* out) {
+  if (threadIdx.x < 32) {
+    __syncthreads();
+  } else {
+    __syncthreads();
+  }
+  out[threadIdx.x] = 1;
+}
+FC_KERNEL barrier_in_branch(float* out) {
+  if (threadIdx.x == 0) __syncthreads();
+  out[threadIdx.x] = 1;
+  __syncthreads();
+}
+
+// ---- warps ----
+FC_KERNEL shuffle_in_branch(float* out, unsigned mask) {
+  float v = static_cast<float>(threadIdx.x);
+  if (threadIdx.x < 16) v = __shfl_xor_sync(mask, v, 1);
+  __syncthreads();
+  out[threadIdx.x] = v;
+}
+FC_KERNEL shuffle_from_absent_lane(float* out) {
+  float v = static_cast<float>(threadIdx.x);
+  if (threadIdx.x < 16) v = __shfl_sync(0x0000ffffu, v, 20);
+  out[threadIdx.x] = v;
+}
+FC_KERNEL lanes_disagree(float* out) {
+  float v = static_cast<float>(threadIdx.x);
+  if (threadIdx.x % 2) {
+    v = __shfl_xor_sync(kFullMask, v, 2);
+  } else {
+    v += static_cast<float>(__ballot_sync(kFullMask, 1));
+  }
+  out[threadIdx.x] = v;
+}
+FC_KERNEL lockstep(float* out) {
+  FC_SHARED(float, s, [32]);
+  const unsigned i = threadIdx.x;
+  s[i] = static_cast<float>(i);
+  out[i] = s[(i + 1) % 32];  // "the lanes of a warp run together"
+}
+
+// ---- races that the emulated order hides ----
+FC_KERNEL same_cells(float* out, float* cells) {
+  cells[threadIdx.x] = static_cast<float>(blockIdx.x);
+  out[threadIdx.x] = 0;
+}
+FC_KERNEL plain_add(float* out, int* sum) {
+  *sum += 1;
+  out[threadIdx.x] = 0;
+}
+
+// ---- cp.async ----
+FC_KERNEL async_copy(float* out, const float* x, int mistake) {
+  FC_SHARED(float, s, [2][64]);
+  const int i = static_cast<int>(threadIdx.x);
+  for (int stage = 0; stage < 2; ++stage) {
+    if (i < 16) ptx::copy_async<16>(&s[stage][i * 4], x + stage * 64 + i * 4);
+    ptx::copy_commit();
+  }
+  if (mistake == 1) ptx::copy_wait<2>();
+  if (mistake == 2) ptx::copy_wait<1>();
+  if (mistake == 0 || mistake == 3) ptx::copy_wait<0>();
+  if (mistake != 3) __syncthreads();
+  out[i] = s[0][i] + s[1][63 - i];
+}
+std::vector<float> copy_with(int mistake) {
+  const Device<float> x(constant(128, 0.5f));
+  return one_block(async_copy, 64, x.p, mistake);
+}
+
+// ---- streams ----
+FC_KERNEL wait_and_write(float* out) { out[threadIdx.x] = 1; }
+std::vector<float> unsynchronised(bool wait) {
+  emu::set_late_streams(true);
+  cudaStream_t stream;
+  cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking);
+  float *out, *host;
+  cudaMalloc(&out, 64 * 4);
+  cudaMallocHost(reinterpret_cast<void**>(&host), 64 * 4);
+  launch("write", wait_and_write, {dim3(1), dim3(64), stream}, out);
+  cudaMemcpyAsync(host, out, 64 * 4, cudaMemcpyDeviceToHost, stream);
+  if (wait) cudaStreamSynchronize(stream);
+  const std::vector<float> got(host, host + 64);
+  cudaStreamDestroy(stream);
+  cudaFreeHost(host);
+  cudaFree(out);
+  emu::set_late_streams(false);
+  return got;
+}
+std::vector<float> other_stream(bool wait) {
+  emu::set_late_streams(true);
+  cudaStream_t a, b;
+  cudaEvent_t written;
+  cudaStreamCreateWithFlags(&a, cudaStreamNonBlocking);
+  cudaStreamCreateWithFlags(&b, cudaStreamNonBlocking);
+  cudaEventCreateWithFlags(&written, cudaEventDisableTiming);
+  std::vector<float> got(64);
+  {
+    const Device<float> out(64);
+    launch("write", wait_and_write, {dim3(1), dim3(64), a}, out.p);
+    cudaEventRecord(written, a);
+    if (wait) cudaStreamWaitEvent(b, written);
+    cudaMemcpyAsync(got.data(), out.p, 64 * 4, cudaMemcpyDeviceToHost, b);
+    cudaStreamSynchronize(b);
+  }
+  cudaEventDestroy(written);
+  cudaStreamDestroy(a);
+  cudaStreamDestroy(b);
+  emu::set_late_streams(false);
+  return got;
+}
+
+// ---- legal ----
+FC_KERNEL early_exit(float* out) {
+  FC_SHARED(float, s, [64]);
+  const unsigned i = threadIdx.x;
+  if (i >= 40) return;
+  s[i] = 1;
+  __syncthreads();
+  out[i] = s[39 - i] + __shfl_xor_sync(__activemask(), 0.0f, 1);
+}
+FC_KERNEL with_syncwarp(float* out) {
+  FC_SHARED(float, s, [64]);
+  const unsigned i = threadIdx.x;
+  for (int k = 0; k < 3; ++k) {
+    s[i] = static_cast<float>(i);
+    __syncwarp();
+    out[i] = s[i ^ 1];
+    __syncwarp();
+  }
+}
+
+}  // namespace
+
+std::vector<Bug> sync_bugs() {
+  const auto down = counted(128, true);
+  return {
+      {"missing __syncthreads", "NaN", "NaN", "tsan", "", [] { return one_block(no_barrier, 128, 1); }, down},
+      {"no barrier before re-use", "wrong", "wrong", "tsan", "", [] { return one_block(no_barrier, 128, 0); },
+       down},
+      {"different barriers in branches", "error", "error", "error",
+       "threads of one block wait at different barriers", [] { return one_block(different_barriers, 64); },
+       constant(64, 1)},
+      {"barrier in a branch", "error", "error", "error", "threads of one block wait at different barriers",
+       [] { return one_block(barrier_in_branch, 64); }, constant(64, 1)},
+      {"shuffle in a branch, full mask",
+       "error",
+       "error",
+       "error",
+       "16 wait in __shfl_xor_sync for lanes 0xffffffff",
+       [] { return one_block(shuffle_in_branch, 32, kFullMask); },
+       {}},
+      {"shuffle mask without the caller",
+       "error",
+       "error",
+       "error",
+       "is not in its own mask, got 0xffff0000",
+       [] { return one_block(shuffle_in_branch, 32, 0xffff0000u); },
+       {}},
+      {"shuffle mask names too many",
+       "error",
+       "error",
+       "error",
+       "deadlock",
+       [] { return one_block(shuffle_in_branch, 32, 0x0001ffffu); },
+       {}},
+      {"shuffle from an absent lane", "NaN", "NaN", "NaN", "",
+       [] { return one_block(shuffle_from_absent_lane, 32); }, counted(32)},
+      {"lanes in different collectives", "error", "error", "error",
+       "lanes of one warp meet in different operations", [] { return one_block(lanes_disagree, 32); },
+       counted(32)},
+      {"warp lockstep without __syncwarp",
+       "NaN",
+       "NaN",
+       "tsan",
+       "",
+       [] { return one_block(lockstep, 32); },
+       {}},
+      {"two blocks write the same cells", "-", "-", "tsan", "",
+       [] {
+         const Device<float> out(constant(64, 0)), cells(64);
+         launch("bug", same_cells, {dim3(2), dim3(64)}, out.p, cells.p);
+         return out.host();
+       },
+       constant(64, 0)},
+      {"+= instead of atomicAdd", "-", "-", "tsan", "",
+       [] {
+         const Device<int> sum(std::vector<int>(1));
+         auto out = one_block(plain_add, 64, sum.p);
+         out[0] = static_cast<float>(sum.host()[0] - 64);
+         return out;
+       },
+       constant(64, 0)},
+      {"cp.async never waited for", "NaN", "NaN", "NaN", "", [] { return copy_with(4); }, constant(64, 1)},
+      {"cp.async: too many groups left", "NaN", "NaN", "NaN", "", [] { return copy_with(1); },
+       constant(64, 1)},
+      {"cp.async: one group left", "NaN", "NaN", "NaN", "", [] { return copy_with(2); }, constant(64, 1)},
+      {"cp.async: no barrier after the wait", "NaN", "NaN", "tsan", "", [] { return copy_with(3); },
+       constant(64, 1)},
+      {"stream not waited for", "NaN", "NaN", "NaN", "", [] { return unsynchronised(false); },
+       constant(64, 1)},
+      {"event not waited for", "NaN", "NaN", "NaN", "", [] { return other_stream(false); }, constant(64, 1)},
+  };
+}
+
+std::vector<Bug> legal() {
+  auto early = constant(64, 1);
+  for (size_t i = 40; i < 64; ++i) early[i] = 0;
+  auto swapped = counted(64);
+  for (size_t i = 0; i < 64; i += 2) std::swap(swapped[i], swapped[i + 1]);
+  auto half = counted(32);
+  for (size_t i = 0; i < 16; i += 2) std::swap(half[i], half[i + 1]);
+  return {
+      {"legal: exit before a barrier", "-", "-", "-", "", [] { return one_block(early_exit, 64); }, early},
+      {"legal: __syncwarp", "-", "-", "-", "", [] { return one_block(with_syncwarp, 64); }, swapped},
+      {"legal: half a warp shuffles", "-", "-", "-", "",
+       [] { return one_block(shuffle_in_branch, 32, 0x0000ffffu); }, half},
+      {"legal: cp.async, waited for", "-", "-", "-", "", [] { return copy_with(0); }, constant(64, 1)},
+      {"legal: stream waited for", "-", "-", "-", "", [] { return unsynchronised(true); }, constant(64, 1)},
+      {"legal: event waited for", "-", "-", "-", "", [] { return other_stream(true); }, constant(64, 1)},
+  };
+}
+
+}  // namespace bugs
