@@ -28,27 +28,9 @@ void apply_shuffle(void* const* args) {
 }
 
 struct Vote {
-  uint64_t value;
-  unsigned result;
+  Reduce kind;
+  unsigned value, result;
 };
-void apply_ballot(void* const* args) {
-  unsigned result = 0;
-  for (int i = 0; i < 32; ++i) result |= (args[i] && static_cast<Vote*>(args[i])->value ? 1u : 0u) << i;
-  for (int i = 0; i < 32; ++i) {
-    if (args[i]) static_cast<Vote*>(args[i])->result = result;
-  }
-}
-void apply_match(void* const* args) {
-  for (int i = 0; i < 32; ++i) {
-    if (!args[i]) continue;
-    auto& a = *static_cast<Vote*>(args[i]);
-    a.result = 0;
-    for (int k = 0; k < 32; ++k) {
-      a.result |= (args[k] && static_cast<Vote*>(args[k])->value == a.value ? 1u : 0u) << k;
-    }
-  }
-}
-
 unsigned combine(Reduce kind, unsigned a, unsigned b) {
   const int x = static_cast<int>(a), y = static_cast<int>(b);
   switch (kind) {
@@ -62,18 +44,15 @@ unsigned combine(Reduce kind, unsigned a, unsigned b) {
     default: return a ^ b;
   }
 }
-template <Reduce kKind>
-void apply_reduce(void* const* args) {
-  bool any = false;
-  unsigned result = 0;
+void apply_vote(void* const* args) {
+  Vote* first = nullptr;
   for (int i = 0; i < 32; ++i) {
-    if (!args[i]) continue;
-    const auto value = static_cast<unsigned>(static_cast<Vote*>(args[i])->value);
-    result = any ? combine(kKind, result, value) : value;
-    any = true;
+    auto* a = static_cast<Vote*>(args[i]);
+    if (first && a) first->result = combine(first->kind, first->result, a->value);
+    if (!first && a) (first = a)->result = a->value;
   }
   for (int i = 0; i < 32; ++i) {
-    if (args[i]) static_cast<Vote*>(args[i])->result = result;
+    if (args[i]) static_cast<Vote*>(args[i])->result = first->result;
   }
 }
 
@@ -101,37 +80,18 @@ uint64_t shuffle(Shuffle kind, unsigned mask, uint64_t bits, int lane, int width
 }
 
 unsigned ballot(unsigned mask, int predicate, const char* name, Site site) {
-  Vote arg{predicate != 0, 0};
-  this_worker()->collective(name, mask, &apply_ballot, &arg, site);
+  Vote arg{Reduce::bit_or, predicate ? 1u << this_worker()->thread().lane : 0u, 0};
+  this_worker()->collective(name, mask, &apply_vote, &arg, site);
   return arg.result;
 }
 
-unsigned match_any(unsigned mask, uint64_t bits, Site site) {
-  Vote arg{bits, 0};
-  this_worker()->collective("__match_any_sync", mask, &apply_match, &arg, site);
-  return arg.result;
-}
-
-unsigned reduce(Reduce kind, unsigned mask, unsigned value, Site site) {
-  static const struct {
-    const char* name;
-    Apply apply;
-  } kRows[] = {{"__reduce_add_sync", &apply_reduce<Reduce::add>},
-               {"__reduce_min_sync", &apply_reduce<Reduce::min_signed>},
-               {"__reduce_max_sync", &apply_reduce<Reduce::max_signed>},
-               {"__reduce_min_sync", &apply_reduce<Reduce::min_unsigned>},
-               {"__reduce_max_sync", &apply_reduce<Reduce::max_unsigned>},
-               {"__reduce_and_sync", &apply_reduce<Reduce::bit_and>},
-               {"__reduce_or_sync", &apply_reduce<Reduce::bit_or>},
-               {"__reduce_xor_sync", &apply_reduce<Reduce::bit_xor>}};
-  const auto& row = kRows[static_cast<int>(kind)];
+unsigned reduce(Reduce kind, unsigned mask, unsigned value, const char* name, Site site) {
   if (arch() < 80) {
     this_worker()->fail(cudaErrorNotSupported,
-                        std::string(row.name) + ": needs sm_80, the card is sm_" + std::to_string(arch()),
-                        site);
+                        std::string(name) + ": needs sm_80, the card is sm_" + std::to_string(arch()), site);
   }
-  Vote arg{value, 0};
-  this_worker()->collective(row.name, mask, row.apply, &arg, site);
+  Vote arg{kind, value, 0};
+  this_worker()->collective(name, mask, &apply_vote, &arg, site);
   return arg.result;
 }
 

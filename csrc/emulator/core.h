@@ -145,5 +145,6 @@ cudaError_t sticky();
 cudaError_t refuse(cudaError_t code, const std::string& text);
 
 std::string text_of(Site site);
+std::string text_of(uint3 v);
 
 }  // namespace emu

@@ -28,9 +28,8 @@ void sync_warp(unsigned mask, Site site);
 enum class Shuffle { index, up, down, exclusive_or };
 uint64_t shuffle(Shuffle kind, unsigned mask, uint64_t bits, int lane, int width, Site site);
 unsigned ballot(unsigned mask, int predicate, const char* name, Site site);
-unsigned match_any(unsigned mask, uint64_t bits, Site site);
 enum class Reduce { add, min_signed, max_signed, min_unsigned, max_unsigned, bit_and, bit_or, bit_xor };
-unsigned reduce(Reduce kind, unsigned mask, unsigned value, Site site);
+unsigned reduce(Reduce kind, unsigned mask, unsigned value, const char* name, Site site);
 /// The lanes of the caller's warp that have not returned. The hardware may say less.
 unsigned active_mask();
 
@@ -61,9 +60,6 @@ T shuffle_as(Shuffle kind, unsigned mask, T value, int lane, int width, Site sit
   std::memcpy(&value, &bits, sizeof(T));
   return value;
 }
-inline unsigned reduce(Reduce kind, unsigned mask, int value, Site site) {
-  return reduce(kind, mask, static_cast<unsigned>(value), site);
-}
 
 }  // namespace emu
 
@@ -81,22 +77,16 @@ inline void __syncwarp(unsigned mask = 0xffffffffu, emu::Site site = EMULATOR_HE
   emu::sync_warp(mask, site);
 }
 
-template <class T>
-T __shfl_sync(unsigned mask, T value, int lane, int width = 32, emu::Site site = EMULATOR_HERE) {
-  return emu::shuffle_as(emu::Shuffle::index, mask, value, lane, width, site);
-}
-template <class T>
-T __shfl_up_sync(unsigned mask, T value, unsigned by, int width = 32, emu::Site site = EMULATOR_HERE) {
-  return emu::shuffle_as(emu::Shuffle::up, mask, value, static_cast<int>(by), width, site);
-}
-template <class T>
-T __shfl_down_sync(unsigned mask, T value, unsigned by, int width = 32, emu::Site site = EMULATOR_HERE) {
-  return emu::shuffle_as(emu::Shuffle::down, mask, value, static_cast<int>(by), width, site);
-}
-template <class T>
-T __shfl_xor_sync(unsigned mask, T value, int bits, int width = 32, emu::Site site = EMULATOR_HERE) {
-  return emu::shuffle_as(emu::Shuffle::exclusive_or, mask, value, bits, width, site);
-}
+#define EMULATOR_SHUFFLE(name, kind, by)                                                          \
+  template <class T>                                                                              \
+  T name(unsigned mask, T value, by lane, int width = 32, emu::Site site = EMULATOR_HERE) {       \
+    return emu::shuffle_as(emu::Shuffle::kind, mask, value, static_cast<int>(lane), width, site); \
+  }
+EMULATOR_SHUFFLE(__shfl_sync, index, int)
+EMULATOR_SHUFFLE(__shfl_up_sync, up, unsigned)
+EMULATOR_SHUFFLE(__shfl_down_sync, down, unsigned)
+EMULATOR_SHUFFLE(__shfl_xor_sync, exclusive_or, int)
+#undef EMULATOR_SHUFFLE
 
 inline unsigned __ballot_sync(unsigned mask, int p, emu::Site site = EMULATOR_HERE) {
   return emu::ballot(mask, p, "__ballot_sync", site);
@@ -107,39 +97,21 @@ inline int __any_sync(unsigned mask, int p, emu::Site site = EMULATOR_HERE) {
 inline int __all_sync(unsigned mask, int p, emu::Site site = EMULATOR_HERE) {
   return emu::ballot(mask, !p, "__all_sync", site) == 0;
 }
-template <class T>
-unsigned __match_any_sync(unsigned mask, T value, emu::Site site = EMULATOR_HERE) {
-  uint64_t bits = 0;
-  std::memcpy(&bits, &value, sizeof(T));
-  return emu::match_any(mask, bits, site);
-}
 inline unsigned __activemask() { return emu::active_mask(); }
 
-inline unsigned __reduce_add_sync(unsigned mask, unsigned v, emu::Site site = EMULATOR_HERE) {
-  return emu::reduce(emu::Reduce::add, mask, v, site);
-}
-inline int __reduce_add_sync(unsigned mask, int v, emu::Site site = EMULATOR_HERE) {
-  return static_cast<int>(emu::reduce(emu::Reduce::add, mask, v, site));
-}
-inline unsigned __reduce_min_sync(unsigned mask, unsigned v, emu::Site site = EMULATOR_HERE) {
-  return emu::reduce(emu::Reduce::min_unsigned, mask, v, site);
-}
-inline int __reduce_min_sync(unsigned mask, int v, emu::Site site = EMULATOR_HERE) {
-  return static_cast<int>(emu::reduce(emu::Reduce::min_signed, mask, v, site));
-}
-inline unsigned __reduce_max_sync(unsigned mask, unsigned v, emu::Site site = EMULATOR_HERE) {
-  return emu::reduce(emu::Reduce::max_unsigned, mask, v, site);
-}
-inline int __reduce_max_sync(unsigned mask, int v, emu::Site site = EMULATOR_HERE) {
-  return static_cast<int>(emu::reduce(emu::Reduce::max_signed, mask, v, site));
-}
-inline unsigned __reduce_and_sync(unsigned mask, unsigned v, emu::Site site = EMULATOR_HERE) {
-  return emu::reduce(emu::Reduce::bit_and, mask, v, site);
-}
-inline unsigned __reduce_or_sync(unsigned mask, unsigned v, emu::Site site = EMULATOR_HERE) {
-  return emu::reduce(emu::Reduce::bit_or, mask, v, site);
-}
-inline unsigned __reduce_xor_sync(unsigned mask, unsigned v, emu::Site site = EMULATOR_HERE) {
-  return emu::reduce(emu::Reduce::bit_xor, mask, v, site);
-}
+#define EMULATOR_REDUCE(name, type, kind)                                                                 \
+  inline type __reduce_##name##_sync(unsigned mask, type v, emu::Site site = EMULATOR_HERE) {             \
+    return static_cast<type>(                                                                             \
+        emu::reduce(emu::Reduce::kind, mask, static_cast<unsigned>(v), "__reduce_" #name "_sync", site)); \
+  }
+EMULATOR_REDUCE(add, unsigned, add)
+EMULATOR_REDUCE(add, int, add)
+EMULATOR_REDUCE(min, unsigned, min_unsigned)
+EMULATOR_REDUCE(min, int, min_signed)
+EMULATOR_REDUCE(max, unsigned, max_unsigned)
+EMULATOR_REDUCE(max, int, max_signed)
+EMULATOR_REDUCE(and, unsigned, bit_and)
+EMULATOR_REDUCE(or, unsigned, bit_or)
+EMULATOR_REDUCE(xor, unsigned, bit_xor)
+#undef EMULATOR_REDUCE
 inline void __trap(emu::Site site = EMULATOR_HERE) { emu::trap("__trap", site); }

@@ -27,17 +27,13 @@ To bits_as(From from) {
 
 }  // namespace emu
 
-// Signed sums wrap.
-inline int atomicAdd(int* p, int v) { return __atomic_fetch_add(p, v, __ATOMIC_RELAXED); }
-inline unsigned atomicAdd(unsigned* p, unsigned v) { return __atomic_fetch_add(p, v, __ATOMIC_RELAXED); }
-inline unsigned long long atomicAdd(unsigned long long* p, unsigned long long v) {
-  return __atomic_fetch_add(p, v, __ATOMIC_RELAXED);
-}
-inline float atomicAdd(float* p, float v) {
-  return emu::atomic_update(p, [v](float old) { return old + v; });
-}
-inline double atomicAdd(double* p, double v) {
-  return emu::atomic_update(p, [v](double old) { return old + v; });
+template <class T>
+T atomicAdd(T* p, T v) {
+  if constexpr (sizeof(T) == sizeof(int) && T(-1) < T(0) && T(3) / 2 == 1) {
+    return __atomic_fetch_add(p, v, __ATOMIC_RELAXED);  // signed sums wrap
+  } else {
+    return emu::atomic_update(p, [v](T old) { return old + v; });
+  }
 }
 template <class T>
 T atomicMax(T* p, T v) {
@@ -48,10 +44,6 @@ T atomicMin(T* p, T v) {
   return emu::atomic_update(p, [v](T old) { return v < old ? v : old; });
 }
 template <class T>
-T atomicExch(T* p, T v) {
-  return emu::atomic_update(p, [v](T) { return v; });
-}
-template <class T>
 T atomicCAS(T* p, T compare, T v) {
   return emu::atomic_update(p, [=](T old) { return old == compare ? v : old; });
 }
@@ -59,31 +51,16 @@ template <class T>
 T atomicOr(T* p, T v) {
   return emu::atomic_update(p, [v](T old) { return static_cast<T>(old | v); });
 }
-template <class T>
-T atomicAnd(T* p, T v) {
-  return emu::atomic_update(p, [v](T old) { return static_cast<T>(old & v); });
-}
 
 // One fiber at a time per core and blocks that never wait for each other: nothing to fence.
 inline void __threadfence() {}
 inline void __threadfence_block() {}
-inline void __threadfence_system() {}
 
 inline int __popc(unsigned v) { return __builtin_popcount(v); }
-inline int __popcll(unsigned long long v) { return __builtin_popcountll(v); }
 inline int __ffs(int v) { return __builtin_ffs(v); }
 inline int __clz(int v) { return v ? __builtin_clz(static_cast<unsigned>(v)) : 32; }
-inline unsigned __brev(unsigned v) {
-  unsigned r = 0;
-  for (int i = 0; i < 32; ++i) r |= (v >> i & 1u) << (31 - i);
-  return r;
-}
 inline unsigned __umulhi(unsigned a, unsigned b) {
   return static_cast<unsigned>(static_cast<uint64_t>(a) * b >> 32);
-}
-inline unsigned long long __umul64hi(unsigned long long a, unsigned long long b) {
-  __extension__ typedef unsigned __int128 Wide;
-  return static_cast<unsigned long long>(static_cast<Wide>(a) * b >> 64);
 }
 
 inline int __float_as_int(float v) { return emu::bits_as<int>(v); }
@@ -96,14 +73,6 @@ inline double __longlong_as_double(long long v) { return emu::bits_as<double>(v)
 template <class T>
 T __ldg(const T* p) {
   return *p;
-}
-template <class T>
-T __ldcs(const T* p) {
-  return *p;
-}
-template <class T>
-void __stcs(T* p, T v) {
-  *p = v;
 }
 
 #define EMULATOR_MIN_MAX(type)                              \
@@ -126,5 +95,4 @@ inline double rsqrt(double v) { return 1.0 / std::sqrt(v); }
 inline float __fmaf_rn(float a, float b, float c) { return std::fma(a, b, c); }
 inline float __fadd_rn(float a, float b) { return a + b; }
 inline float __fmul_rn(float a, float b) { return a * b; }
-inline float __fdividef(float a, float b) { return a / b; }
 // __expf, __sinf and their like are names of glibc that cannot be defined here: kernels call them by fc:: names.

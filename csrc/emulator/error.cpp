@@ -64,39 +64,15 @@ cudaError_t cudaGetLastError() {
   return s;
 }
 
+#define EMULATOR_ROW(name, code, text) {code, "cuda" #name, text},
 static const struct {
-  cudaError_t code;
+  int code;
   const char *name, *text;
-} kErrors[] = {
-    {cudaSuccess, "cudaSuccess", "no error"},
-    {cudaErrorInvalidValue, "cudaErrorInvalidValue", "invalid argument"},
-    {cudaErrorMemoryAllocation, "cudaErrorMemoryAllocation", "out of memory"},
-    {cudaErrorInvalidConfiguration, "cudaErrorInvalidConfiguration", "invalid configuration argument"},
-    {cudaErrorInvalidMemcpyDirection, "cudaErrorInvalidMemcpyDirection", "invalid copy direction for memcpy"},
-    {cudaErrorInsufficientDriver, "cudaErrorInsufficientDriver",
-     "CUDA driver version is insufficient for CUDA runtime version"},
-    {cudaErrorNoDevice, "cudaErrorNoDevice", "no CUDA-capable device is detected"},
-    {cudaErrorInvalidDevice, "cudaErrorInvalidDevice", "invalid device ordinal"},
-    {cudaErrorNoKernelImageForDevice, "cudaErrorNoKernelImageForDevice",
-     "no kernel image is available for execution on the device"},
-    {cudaErrorInvalidResourceHandle, "cudaErrorInvalidResourceHandle", "invalid resource handle"},
-    {cudaErrorNotReady, "cudaErrorNotReady", "device not ready"},
-    {cudaErrorIllegalAddress, "cudaErrorIllegalAddress", "an illegal memory access was encountered"},
-    {cudaErrorLaunchOutOfResources, "cudaErrorLaunchOutOfResources",
-     "too many resources requested for launch"},
-    {cudaErrorMisalignedAddress, "cudaErrorMisalignedAddress", "misaligned address"},
-    {cudaErrorLaunchFailure, "cudaErrorLaunchFailure", "unspecified launch failure"},
-    {cudaErrorNotSupported, "cudaErrorNotSupported", "operation not supported"},
-};
-const char* cudaGetErrorName(cudaError_t code) {
-  for (const auto& row : kErrors) {
-    if (row.code == code) return row.name;
-  }
-  return "unrecognized error code";
+} kErrors[] = {EMULATOR_ERRORS(EMULATOR_ROW){-1, "unrecognized error code", "unrecognized error code"}};
+static const auto& row_of(cudaError_t code) {
+  size_t i = 0;
+  while (kErrors[i].code != code && kErrors[i].code >= 0) ++i;
+  return kErrors[i];
 }
-const char* cudaGetErrorString(cudaError_t code) {
-  for (const auto& row : kErrors) {
-    if (row.code == code) return row.text;
-  }
-  return "unrecognized error code";
-}
+const char* cudaGetErrorName(cudaError_t code) { return row_of(code).name; }
+const char* cudaGetErrorString(cudaError_t code) { return row_of(code).text; }

@@ -9,24 +9,25 @@
 
 #include "emulator/thread.h"
 
-enum cudaError_t {
-  cudaSuccess = 0,
-  cudaErrorInvalidValue = 1,
-  cudaErrorMemoryAllocation = 2,
-  cudaErrorInvalidConfiguration = 9,
-  cudaErrorInvalidMemcpyDirection = 21,
-  cudaErrorInsufficientDriver = 35,
-  cudaErrorNoDevice = 100,
-  cudaErrorInvalidDevice = 101,
-  cudaErrorNoKernelImageForDevice = 209,
-  cudaErrorInvalidResourceHandle = 400,
-  cudaErrorNotReady = 600,
-  cudaErrorIllegalAddress = 700,
-  cudaErrorLaunchOutOfResources = 701,
-  cudaErrorMisalignedAddress = 716,
-  cudaErrorLaunchFailure = 719,
-  cudaErrorNotSupported = 801,
-};
+#define EMULATOR_ERRORS(X)                                                                        \
+  X(Success, 0, "no error")                                                                       \
+  X(ErrorInvalidValue, 1, "invalid argument")                                                     \
+  X(ErrorMemoryAllocation, 2, "out of memory")                                                    \
+  X(ErrorInvalidConfiguration, 9, "invalid configuration argument")                               \
+  X(ErrorInsufficientDriver, 35, "CUDA driver version is insufficient for CUDA runtime version")  \
+  X(ErrorNoDevice, 100, "no CUDA-capable device is detected")                                     \
+  X(ErrorInvalidDevice, 101, "invalid device ordinal")                                            \
+  X(ErrorNoKernelImageForDevice, 209, "no kernel image is available for execution on the device") \
+  X(ErrorInvalidResourceHandle, 400, "invalid resource handle")                                   \
+  X(ErrorNotReady, 600, "device not ready")                                                       \
+  X(ErrorIllegalAddress, 700, "an illegal memory access was encountered")                         \
+  X(ErrorLaunchOutOfResources, 701, "too many resources requested for launch")                    \
+  X(ErrorMisalignedAddress, 716, "misaligned address")                                            \
+  X(ErrorLaunchFailure, 719, "unspecified launch failure")                                        \
+  X(ErrorNotSupported, 801, "operation not supported")
+#define EMULATOR_ROW(name, code, text) cuda##name = code,
+enum cudaError_t { EMULATOR_ERRORS(EMULATOR_ROW) };
+#undef EMULATOR_ROW
 const char* cudaGetErrorName(cudaError_t code);
 const char* cudaGetErrorString(cudaError_t code);
 cudaError_t cudaGetLastError();

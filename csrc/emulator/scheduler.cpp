@@ -1,8 +1,6 @@
 // Runs one block: GPU threads as fibers, in the order asked for.
 #include <algorithm>
-#include <cstring>
 #include <new>
-#include <sstream>
 
 #include "emulator/core.h"
 #include "emulator/sanitizers.h"
@@ -23,14 +21,11 @@ __attribute__((noinline)) void set_self(Thread* t) {
   if (t) threadIdx = t->index;
 }
 
-bool same(Site a, Site b) {
-  return a.line == b.line && (a.file == b.file || std::strcmp(a.file, b.file) == 0);
-}
+}  // namespace
 
 std::string text_of(uint3 v) {
   return "(" + std::to_string(v.x) + "," + std::to_string(v.y) + "," + std::to_string(v.z) + ")";
 }
-}  // namespace
 
 Worker* this_worker() { return worker; }
 __attribute__((noinline)) void set_this_worker(Worker* w) { worker = w; }
@@ -223,7 +218,7 @@ void Worker::fail(cudaError_t code, const std::string& text, Site site) {
   {
     const tsan::Own own;
     std::string place = " (";
-    if (site.file) place += emu::text_of(site) + ", ";
+    if (site.file) place += text_of(site) + ", ";
     place += "block " + text_of(block_);
     if (self && site.file) place += ", thread " + text_of(self->index);
     set_sticky(code, text + place + ")");
@@ -235,138 +230,6 @@ void Worker::fail(cudaError_t code, const std::string& text, Site site) {
   set_self(nullptr);
   abandon_fiber(*here, base_);
   __builtin_unreachable();
-}
-
-int Worker::barrier(Sync kind, int predicate, Site site) {
-  static const char* const kNames[] = {"__syncthreads", "__syncthreads_count", "__syncthreads_and",
-                                       "__syncthreads_or"};
-  Thread& t = thread();
-  const char* name = kNames[static_cast<int>(kind)];
-  if (!barrier_.waiting) {
-    barrier_.kind = kind;
-    barrier_.site = site;
-    barrier_.first = t.linear;
-    barrier_.count = barrier_.size = 0;
-  } else if (kind != barrier_.kind || !same(site, barrier_.site)) {
-    fail(cudaErrorLaunchFailure,
-         std::string(name) + ": threads of one block wait at different barriers: thread " + text_of(t.index) +
-             " at " + emu::text_of(site) + ", thread " + text_of(threads_[barrier_.first].index) + " at " +
-             emu::text_of(barrier_.site),
-         site);
-  }
-  const unsigned phase = barrier_.phase;
-  tsan::release(&barrier_.tsan_sync[phase % 2]);
-  barrier_.count += predicate != 0;
-  ++barrier_.size;
-  if (++barrier_.waiting == alive_) {
-    open_barrier();
-  } else {
-    t.state = Thread::at_barrier;
-    t.waits_for = name;
-    t.waits_mask = 0;
-    t.waits_at = site;
-    t.fiber = current_;
-    leave(false);
-  }
-  tsan::acquire(&barrier_.tsan_sync[phase % 2]);
-  return barrier_.result;
-}
-
-void Worker::open_barrier() {
-  const int count = barrier_.count, size = barrier_.size;
-  barrier_.result = barrier_.kind == Sync::count ? count
-                    : barrier_.kind == Sync::all ? count == size
-                                                 : count > 0;
-  barrier_.waiting = 0;
-  ++barrier_.phase;
-  for (unsigned i = count_; i-- > 0;) {
-    Thread& t = threads_[order(i)];
-    if (t.state == Thread::at_barrier) ready_.push_back(&t);
-  }
-}
-
-void Worker::collective(const char* name, unsigned mask, Apply apply, void* arg, Site site) {
-  const tsan::Own own;
-  Thread& t = thread();
-  Warp& warp = *t.warp;
-  const unsigned bit = 1u << t.lane;
-  std::ostringstream text;
-  text << std::hex << name << ": ";
-  if (!(mask & bit)) {
-    text << "the calling lane " << std::dec << t.lane << " is not in its own mask, got 0x" << std::hex
-         << mask;
-    fail(cudaErrorLaunchFailure, text.str(), site);
-  }
-  size_t i = 0;
-  while (i < warp.open.size() && !(warp.open[i].mask == mask && warp.open[i].apply == apply &&
-                                   warp.open[i].name == name && same(warp.open[i].site, site))) {
-    ++i;
-  }
-  for (const Collective& c : warp.open) {  // a lane there waits for this one, which would wait for it here
-    if (i < warp.open.size() || !(c.mask & bit) || !(c.arrived & mask)) continue;
-    text << "lanes of one warp meet in different operations: lane " << std::dec << t.lane << " in " << name
-         << std::hex << " with mask 0x" << mask << " at " << emu::text_of(site) << ", others in " << c.name
-         << " with mask 0x" << c.mask << " at " << emu::text_of(c.site);
-    fail(cudaErrorLaunchFailure, text.str(), site);
-  }
-  if (i == warp.open.size()) warp.open.push_back({mask, 0, name, apply, site, {}});
-  Collective& c = warp.open[i];
-  c.arrived |= bit;
-  c.args[t.lane] = arg;
-  const unsigned meeting = warp.meetings;
-  const bool orders = apply == nullptr;  // __syncwarp; shuffles order no memory
-  if (orders) tsan::release(&warp.tsan_sync[meeting % 2]);
-  if (!(mask & warp.alive & ~c.arrived)) {
-    meet(warp, i, &t);
-  } else {
-    t.state = Thread::at_collective;
-    t.waits_for = name;
-    t.waits_mask = mask;
-    t.waits_at = site;
-    t.fiber = current_;
-    leave(false);
-  }
-  if (orders) tsan::acquire(&warp.tsan_sync[meeting % 2]);
-}
-
-void Worker::meet(Warp& warp, size_t which, const Thread* last) {
-  Collective& c = warp.open[which];
-  if (c.apply) c.apply(c.args);
-  ++warp.meetings;
-  Thread* first = &threads_[(&warp - warps_.data()) * 32];
-  for (int i = 31; i >= 0; --i) {
-    const int lane = launch->order == Order::reverse ? 31 - i : i;
-    if (c.args[lane] && &first[lane] != last) ready_.push_back(&first[lane]);
-  }
-  warp.open.erase(warp.open.begin() + static_cast<std::ptrdiff_t>(which));
-}
-
-/// Who waits for what, one clause for each line.
-std::string Worker::deadlock() const {
-  std::vector<const Thread*> groups;
-  std::ostringstream text;
-  text << "deadlock: no thread of the block can go on";
-  for (unsigned i = 0; i < count_; ++i) {
-    const Thread& t = threads_[i];
-    auto same = [&](const Thread* g) {
-      return g->waits_at.line == t.waits_at.line && g->waits_mask == t.waits_mask &&
-             g->waits_for == t.waits_for;
-    };
-    if (t.state == Thread::done || std::any_of(groups.begin(), groups.end(), same)) continue;
-    groups.push_back(&t);
-    int n = 0;
-    for (unsigned k = 0; k < count_; ++k)
-      n += threads_[k].state != Thread::done && [&] {
-        const Thread& u = threads_[k];
-        return t.waits_at.line == u.waits_at.line && t.waits_mask == u.waits_mask &&
-               t.waits_for == u.waits_for;
-      }();
-    text << "; " << n << " wait in " << t.waits_for;
-    if (t.waits_mask) text << " for lanes 0x" << std::hex << t.waits_mask << std::dec;
-    text << " at " << emu::text_of(t.waits_at) << ", the first is thread " << text_of(t.index);
-    if (groups.size() == 4) break;
-  }
-  return text.str();
 }
 
 }  // namespace emu
