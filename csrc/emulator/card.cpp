@@ -1,10 +1,11 @@
 // The emulated card's properties. Figures: NVIDIA's data sheets and the table of compute capabilities in the CUDA
 // programming guide; memory as the runtime reports it, a little below the nominal size.
-#include <cstdlib>
+#include <algorithm>
 #include <cstring>
 #include <mutex>
 
 #include "emulator/core.h"
+#include "emulator/settings.h"
 #include "emulator/stream.h"
 
 namespace emu {
@@ -27,12 +28,8 @@ Card card{};  // key null: not chosen yet
 
 /// Under the mutex.
 const Card& chosen() {
-  if (!card.key) {
-    const char* name = std::getenv("FASTCNN_EMULATOR_CARD");
-    card = kCards[1];
-    for (const Card& c : kCards) {
-      if (name && std::strcmp(name, c.key) == 0) card = c;
-    }
+  for (const Card& c : kCards) {
+    if (!card.key && settings().card == c.key) card = c;
   }
   return card;
 }

@@ -1,44 +1,20 @@
 // A launch: checked as the card would, then its blocks shared out over OS threads that stay.
 #include <pthread.h>
-#include <sched.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <condition_variable>
-#include <cstdlib>
-#include <cstring>
 #include <map>
 #include <mutex>
 #include <thread>
 
 #include "emulator/core.h"
 #include "emulator/sanitizers.h"
+#include "emulator/settings.h"
 #include "emulator/stream.h"
 
 namespace emu {
 namespace {
-
-struct Settings {
-  Order order = Order::forward;
-  uint64_t seed = 0;
-  int workers = 1;
-  Settings() {
-    if (const char* text = std::getenv("FASTCNN_EMULATOR_ORDER")) {
-      order = std::strcmp(text, "reverse") == 0   ? Order::reverse
-              : std::strcmp(text, "forward") == 0 ? Order::forward
-                                                  : Order::shuffle;
-      seed = std::strtoull(text, nullptr, 10);
-    }
-    cpu_set_t cpus;
-    if (sched_getaffinity(0, sizeof cpus, &cpus) == 0) workers = CPU_COUNT(&cpus);
-    if (const char* text = std::getenv("FASTCNN_EMULATOR_THREADS")) workers = std::atoi(text);
-    workers = std::min(std::max(workers, 1), 64);
-  }
-};
-Settings& settings() {
-  static Settings s;
-  return s;
-}
 
 /// Threads that wait for launches; one launch at a time (DeviceWork). Never destroyed; a forked child gets its own.
 class Pool {

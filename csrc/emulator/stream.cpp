@@ -2,14 +2,13 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cstdlib>
-#include <cstring>
 #include <deque>
 #include <memory>
 #include <mutex>
 #include <vector>
 
 #include "emulator/core.h"
+#include "emulator/settings.h"
 
 struct CUstream_st {
   bool blocking = true;  // waits for the default stream, and it for this one
@@ -34,15 +33,6 @@ namespace {
 std::recursive_mutex mutex;  // work runs under it: one device
 CUstream_st default_stream;
 std::vector<CUstream_st*> others;
-int late = -1;  // not asked yet
-
-bool is_late() {
-  if (late < 0) {
-    const char* value = std::getenv("FASTCNN_EMULATOR_STREAMS");
-    late = value && std::strcmp(value, "late") == 0;
-  }
-  return late == 1;
-}
 
 CUstream_st* known(cudaStream_t stream) {
   if (!stream) return &default_stream;
@@ -67,7 +57,7 @@ cudaError_t no_stream(const char* what) {
 void set_late_streams(bool on) {
   std::lock_guard<std::recursive_mutex> lock(mutex);
   drain_all();
-  late = on;
+  settings().late_streams = on;
 }
 
 cudaError_t submit(cudaStream_t stream, std::function<void()> work) {
@@ -83,7 +73,7 @@ cudaError_t submit(cudaStream_t stream, std::function<void()> work) {
   }
   s->queue.push_back(std::move(work));
   ++s->asked;
-  if (!is_late()) drain_to(*s, s->asked);
+  if (!settings().late_streams) drain_to(*s, s->asked);
   return sticky();
 }
 
