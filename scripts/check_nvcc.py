@@ -39,6 +39,21 @@ CONTRACT = {  # kernel -> what its PTX for sm_80 must hold
         r"st\.global\.v4\.[bu]32",
     ],
     "shared_vector": [r"st\.shared\.v4\.[bfu]32", r"ld\.shared\.[bfu]32"],
+    "matrix_loads": [
+        r"ldmatrix\.sync\.aligned\.m8n8\.x4\.shared\.b16 \{(%r\d+, ){3}%r\d+\}, \[%r\d+\];",
+        r"ldmatrix\.sync\.aligned\.m8n8\.x2\.trans\.shared\.b16 \{%r\d+, %r\d+\}, \[%r\d+\];",
+        r"ldmatrix\.sync\.aligned\.m8n8\.x1\.shared\.b16 \{%r\d+\}, \[%r\d+\];",
+    ],
+    "multiply": [
+        rf"mma\.sync\.aligned\.{shape}\.row\.col\.f32\.{t}\.{t}\.f32 "
+        rf"\{{(%[fr]\d+, ){{3}}%[fr]\d+\}}, \{{(%r\d+, ){{{a - 1}}}%r\d+\}}, \{{(%r\d+, ){{{b - 1}}}%r\d+\}}"
+        for shape, t, a, b in (
+            ("m16n8k16", "bf16", 4, 2),
+            ("m16n8k16", "f16", 4, 2),
+            ("m16n8k8", "tf32", 4, 2),
+            ("m16n8k8", "f16", 2, 1),
+        )
+    ],
 }
 
 

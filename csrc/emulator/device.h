@@ -42,6 +42,12 @@ void copy_async(void* shared, const void* global, int bytes, int source_bytes, S
 void copy_async_commit();
 void copy_async_wait(int groups_left);
 
+/// ldmatrix: 1, 2 or 4 matrices of 8 x 8 16-bit elements; lane i names row i % 8 of matrix i / 8.
+void load_matrices(int count, bool transposed, const void* row, unsigned* out, Site site);
+/// mma.sync, c += a b: m16n8k16 of f16 or bf16, m16n8k8 of f16 (sm_75 too) or tf32.
+enum class Matrix { f16, bf16, f16_k8, tf32 };
+void multiply_matrices(Matrix kind, const unsigned* a, const unsigned* b, float* c, Site site);
+
 /// A checked access of cuda/vec.cuh: alignment, bounds, counters. An error ends the kernel.
 enum class Access { load, store };
 void check_access(const void* p, size_t bytes, Access kind, Site site);

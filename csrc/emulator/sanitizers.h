@@ -18,6 +18,7 @@ void* __tsan_create_fiber(unsigned flags);
 void __tsan_switch_to_fiber(void* fiber, unsigned flags);
 void __tsan_acquire(void* address);
 void __tsan_release(void* address);
+void __tsan_read_range(void* address, unsigned long bytes);
 void AnnotateIgnoreReadsBegin(const char* file, int line);
 void AnnotateIgnoreReadsEnd(const char* file, int line);
 void AnnotateIgnoreWritesBegin(const char* file, int line);
@@ -55,6 +56,8 @@ inline void* create() { return __tsan_create_fiber(0); }
 inline void switch_to(void* fiber) { __tsan_switch_to_fiber(fiber, 1); }  // 1: orders nothing
 inline void acquire(void* address) { __tsan_acquire(address); }
 inline void release(void* address) { __tsan_release(address); }
+/// A read that the emulator does for the running thread.
+inline void read(const void* p, size_t bytes) { __tsan_read_range(const_cast<void*>(p), bytes); }
 /// While one lives, the thread's accesses are the emulator's own: calls of memmove and new inside it.
 struct Own {
   Own() {
@@ -76,6 +79,7 @@ inline void* create() { return nullptr; }
 inline void switch_to(void*) {}
 inline void acquire(void*) {}
 inline void release(void*) {}
+inline void read(const void*, size_t) {}
 #endif
 }  // namespace tsan
 

@@ -1,4 +1,4 @@
-// Planted bugs of bounds, alignment, initialisation and of who may touch which memory.
+// Planted bugs of bounds, alignment, initialisation, of who may touch which memory and when.
 #include "bugs.h"
 
 namespace bugs {
@@ -87,6 +87,48 @@ FC_KERNEL misaligned_copy(float* out, const float* x) {
   out[threadIdx.x] = 0;
 }
 
+// ---- streams ----
+FC_KERNEL wait_and_write(float* out) { out[threadIdx.x] = 1; }
+std::vector<float> unsynchronised(bool wait) {
+  emu::set_late_streams(true);
+  cudaStream_t stream;
+  cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking);
+  float *out, *host;
+  cudaMalloc(&out, 64 * 4);
+  cudaMallocHost(reinterpret_cast<void**>(&host), 64 * 4);
+  launch("write", wait_and_write, {dim3(1), dim3(64), stream}, out);
+  cudaMemcpyAsync(host, out, 64 * 4, cudaMemcpyDeviceToHost, stream);
+  if (wait) cudaStreamSynchronize(stream);
+  const std::vector<float> got(host, host + 64);
+  cudaStreamDestroy(stream);
+  cudaFreeHost(host);
+  cudaFree(out);
+  emu::set_late_streams(false);
+  return got;
+}
+std::vector<float> other_stream(bool wait) {
+  emu::set_late_streams(true);
+  cudaStream_t a, b;
+  cudaEvent_t written;
+  cudaStreamCreateWithFlags(&a, cudaStreamNonBlocking);
+  cudaStreamCreateWithFlags(&b, cudaStreamNonBlocking);
+  cudaEventCreateWithFlags(&written, cudaEventDisableTiming);
+  std::vector<float> got(64);
+  {
+    const Device<float> out(64);
+    launch("write", wait_and_write, {dim3(1), dim3(64), a}, out.p);
+    cudaEventRecord(written, a);
+    if (wait) cudaStreamWaitEvent(b, written);
+    cudaMemcpyAsync(got.data(), out.p, 64 * 4, cudaMemcpyDeviceToHost, b);
+    cudaStreamSynchronize(b);
+  }
+  cudaEventDestroy(written);
+  cudaStreamDestroy(a);
+  cudaStreamDestroy(b);
+  emu::set_late_streams(false);
+  return got;
+}
+
 FC_KERNEL overflow(float* out, int stride) {
   const int offset = static_cast<int>(threadIdx.x) * stride;
   out[threadIdx.x] = offset == 12345 ? 1.0f : 0.0f;
@@ -165,6 +207,11 @@ std::vector<Bug> memory_bugs() {
          return x;
        },
        zero},
+      {"stream not waited for", "NaN", "NaN", "NaN", "", [] { return unsynchronised(false); },
+       constant(64, 1)},
+      {"event not waited for", "NaN", "NaN", "NaN", "", [] { return other_stream(false); }, constant(64, 1)},
+      {"legal: stream waited for", "-", "-", "-", "", [] { return unsynchronised(true); }, constant(64, 1)},
+      {"legal: event waited for", "-", "-", "-", "", [] { return other_stream(true); }, constant(64, 1)},
   };
 }
 

@@ -85,46 +85,17 @@ std::vector<float> copy_with(int mistake) {
   return one_block(async_copy, 64, x.p, mistake);
 }
 
-// ---- streams ----
-FC_KERNEL wait_and_write(float* out) { out[threadIdx.x] = 1; }
-std::vector<float> unsynchronised(bool wait) {
-  emu::set_late_streams(true);
-  cudaStream_t stream;
-  cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking);
-  float *out, *host;
-  cudaMalloc(&out, 64 * 4);
-  cudaMallocHost(reinterpret_cast<void**>(&host), 64 * 4);
-  launch("write", wait_and_write, {dim3(1), dim3(64), stream}, out);
-  cudaMemcpyAsync(host, out, 64 * 4, cudaMemcpyDeviceToHost, stream);
-  if (wait) cudaStreamSynchronize(stream);
-  const std::vector<float> got(host, host + 64);
-  cudaStreamDestroy(stream);
-  cudaFreeHost(host);
-  cudaFree(out);
-  emu::set_late_streams(false);
-  return got;
-}
-std::vector<float> other_stream(bool wait) {
-  emu::set_late_streams(true);
-  cudaStream_t a, b;
-  cudaEvent_t written;
-  cudaStreamCreateWithFlags(&a, cudaStreamNonBlocking);
-  cudaStreamCreateWithFlags(&b, cudaStreamNonBlocking);
-  cudaEventCreateWithFlags(&written, cudaEventDisableTiming);
-  std::vector<float> got(64);
-  {
-    const Device<float> out(64);
-    launch("write", wait_and_write, {dim3(1), dim3(64), a}, out.p);
-    cudaEventRecord(written, a);
-    if (wait) cudaStreamWaitEvent(b, written);
-    cudaMemcpyAsync(got.data(), out.p, 64 * 4, cudaMemcpyDeviceToHost, b);
-    cudaStreamSynchronize(b);
-  }
-  cudaEventDestroy(written);
-  cudaStreamDestroy(a);
-  cudaStreamDestroy(b);
-  emu::set_late_streams(false);
-  return got;
+// ---- ldmatrix ----
+FC_KERNEL matrix_load(float* out, int mistake) {
+  FC_SHARED(uint4, s, [33]);
+  const unsigned i = threadIdx.x;
+  s[31 - i] = make_uint4(0, 0, 0, 0);
+  if (mistake != 1) __syncwarp();
+  unsigned f[4] = {};
+  const char* row = reinterpret_cast<const char*>(s + i);
+  if (mistake != 2 || i < 16) ptx::load_matrices<4, false>(f, row + (mistake == 3 ? 8 : 0));
+  __syncthreads();
+  out[i] = __uint_as_float(f[0] | f[3]);
 }
 
 // ---- legal ----
@@ -150,6 +121,12 @@ FC_KERNEL with_syncwarp(float* out) {
 }  // namespace
 
 std::vector<Bug> sync_bugs() {
+  auto early = constant(64, 1);
+  for (size_t i = 40; i < 64; ++i) early[i] = 0;
+  auto swapped = counted(64);
+  for (size_t i = 0; i < 64; i += 2) std::swap(swapped[i], swapped[i + 1]);
+  auto half = counted(32);
+  for (size_t i = 0; i < 16; i += 2) std::swap(half[i], half[i + 1]);
   const auto down = counted(128, true);
   return {
       {"missing __syncthreads", "NaN", "NaN", "tsan", "", [] { return one_block(no_barrier, 128, 1); }, down},
@@ -214,27 +191,18 @@ std::vector<Bug> sync_bugs() {
       {"cp.async: one group left", "NaN", "NaN", "NaN", "", [] { return copy_with(2); }, constant(64, 1)},
       {"cp.async: no barrier after the wait", "NaN", "NaN", "tsan", "", [] { return copy_with(3); },
        constant(64, 1)},
-      {"stream not waited for", "NaN", "NaN", "NaN", "", [] { return unsynchronised(false); },
-       constant(64, 1)},
-      {"event not waited for", "NaN", "NaN", "NaN", "", [] { return other_stream(false); }, constant(64, 1)},
-  };
-}
-
-std::vector<Bug> legal() {
-  auto early = constant(64, 1);
-  for (size_t i = 40; i < 64; ++i) early[i] = 0;
-  auto swapped = counted(64);
-  for (size_t i = 0; i < 64; i += 2) std::swap(swapped[i], swapped[i + 1]);
-  auto half = counted(32);
-  for (size_t i = 0; i < 16; i += 2) std::swap(half[i], half[i + 1]);
-  return {
+      {"ldmatrix before the rows are written", "NaN", "NaN", "tsan", "",
+       [] { return one_block(matrix_load, 32, 1); }, constant(32, 0)},
+      {"ldmatrix in a branch", "error", "error", "error", "16 wait in ldmatrix for lanes 0xffffffff",
+       [] { return one_block(matrix_load, 32, 2); }, constant(32, 0)},
+      {"ldmatrix of a misaligned row", "error", "error", "error", "misaligned load of 16 bytes",
+       [] { return one_block(matrix_load, 32, 3); }, constant(32, 0)},
       {"legal: exit before a barrier", "-", "-", "-", "", [] { return one_block(early_exit, 64); }, early},
       {"legal: __syncwarp", "-", "-", "-", "", [] { return one_block(with_syncwarp, 64); }, swapped},
       {"legal: half a warp shuffles", "-", "-", "-", "",
        [] { return one_block(shuffle_in_branch, 32, 0x0000ffffu); }, half},
       {"legal: cp.async, waited for", "-", "-", "-", "", [] { return copy_with(0); }, constant(64, 1)},
-      {"legal: stream waited for", "-", "-", "-", "", [] { return unsynchronised(true); }, constant(64, 1)},
-      {"legal: event waited for", "-", "-", "-", "", [] { return other_stream(true); }, constant(64, 1)},
+      {"legal: ldmatrix", "-", "-", "-", "", [] { return one_block(matrix_load, 32, 0); }, constant(32, 0)},
   };
 }
 

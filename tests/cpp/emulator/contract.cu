@@ -40,3 +40,24 @@ extern "C" __global__ void shared_vector(float* y) {
   __syncthreads();
   y[threadIdx.x] = load(s + 255 - threadIdx.x);
 }
+
+extern "C" __global__ void matrix_loads(unsigned* y) {
+  FC_SHARED(unsigned, s, [256]);
+  unsigned a[4], b[2], c[1];
+  s[threadIdx.x] = threadIdx.x;
+  __syncthreads();
+  ptx::load_matrices<4, false>(a, s + threadIdx.x * 4);
+  ptx::load_matrices<2, true>(b, s + threadIdx.x * 4);
+  ptx::load_matrices<1, false>(c, s + threadIdx.x * 4);
+  y[threadIdx.x] = a[0] + a[3] * b[0] + b[1] * c[0];
+}
+
+extern "C" __global__ void multiply(const unsigned* x, float* y) {
+  float c[4] = {};
+  const unsigned a[4] = {x[0], x[1], x[2], x[3]}, b[2] = {x[4], x[5]}, a2[2] = {x[0], x[1]}, b1[1] = {x[4]};
+  ptx::mma_bf16(c, a, b);
+  ptx::mma_f16(c, a, b);
+  ptx::mma_tf32(c, a, b);
+  ptx::mma_f16_k8(c, a2, b1);
+  y[threadIdx.x] = c[0] + c[1] + c[2] + c[3];
+}

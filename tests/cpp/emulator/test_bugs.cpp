@@ -22,7 +22,7 @@ const char* expected(const bugs::Bug& b) {
 
 std::vector<bugs::Bug> all() {
   std::vector<bugs::Bug> list = bugs::sync_bugs();
-  for (auto&& more : {bugs::memory_bugs(), bugs::legal()}) list.insert(list.end(), more.begin(), more.end());
+  for (auto&& b : bugs::memory_bugs()) list.push_back(b);
   return list;
 }
 

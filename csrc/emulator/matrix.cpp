@@ -1,0 +1,96 @@
+// ldmatrix and mma.sync as collectives of a whole warp, with the layouts of the PTX ISA. In the emulated mma a sum of
+// products is a chain of float32 fused multiply-adds; the card's rounding inside one instruction differs a little.
+#include <cmath>
+#include <cstring>
+
+#include "emulator/core.h"
+#include "emulator/float16.h"
+#include "emulator/sanitizers.h"
+
+namespace emu {
+namespace {
+
+constexpr unsigned kAll = 0xffffffffu;
+
+struct LoadArg {
+  int count;
+  bool transposed;
+  uint16_t row[8];
+  unsigned* out;
+};
+/// Matrix m has its rows in lanes 8 m .. 8 m + 7; each lane gets two neighbours of row lane / 4, or of a column.
+void apply_load(void* const* args) {
+  for (int lane = 0; lane < 32; ++lane) {
+    auto& a = *static_cast<LoadArg*>(args[lane]);
+    for (int m = 0; m < a.count; ++m) {
+      const int line = lane / 4, pair = lane % 4 * 2;
+      auto element = [&](int r, int c) { return unsigned{static_cast<LoadArg*>(args[8 * m + r])->row[c]}; };
+      a.out[m] = a.transposed ? element(pair, line) | element(pair + 1, line) << 16
+                              : element(line, pair) | element(line, pair + 1) << 16;
+    }
+  }
+}
+
+struct MultiplyArg {
+  Matrix kind;
+  const unsigned *a, *b;
+  float* c;
+};
+float value(Matrix kind, unsigned word, int half) {
+  if (kind == Matrix::tf32) return float_of(word & 0xffffe000u);  // the card looks at 19 bits
+  const auto bits = static_cast<uint16_t>(word >> 16 * half);
+  return kind == Matrix::bf16 ? from_bfloat16(bits) : from_half(bits);
+}
+/// D = A B + C: 16 x 8 += 16 x K by K x 8. A word holds two neighbours in K, or one of tf32.
+void apply_multiply(void* const* args) {
+  const Matrix kind = static_cast<MultiplyArg*>(args[0])->kind;
+  const int per_word = kind == Matrix::tf32 ? 1 : 2, half = 4 * per_word;  // half of K, if K has two halves
+  const int k_size = kind == Matrix::f16_k8 ? 8 : 2 * half;
+  float a[16][16], b[16][8];
+  for (int lane = 0; lane < 32; ++lane) {
+    const auto& arg = *static_cast<MultiplyArg*>(args[lane]);
+    const int group = lane / 4, first = lane % 4 * per_word;
+    for (int part = 0; part < k_size / half; ++part) {
+      for (int i = 0; i < per_word; ++i) {
+        const int k = part * half + first + i;
+        a[group][k] = value(kind, arg.a[2 * part], i);
+        a[group + 8][k] = value(kind, arg.a[2 * part + 1], i);
+        b[k][group] = value(kind, arg.b[part], i);
+      }
+    }
+  }
+  for (int lane = 0; lane < 32; ++lane) {
+    float* c = static_cast<MultiplyArg*>(args[lane])->c;
+    for (int i = 0; i < 4; ++i) {
+      const int row = lane / 4 + i / 2 * 8, column = lane % 4 * 2 + i % 2;
+      for (int k = 0; k < k_size; ++k) c[i] = std::fma(a[row][k], b[k][column], c[i]);
+    }
+  }
+}
+
+}  // namespace
+
+void load_matrices(int count, bool transposed, const void* row, unsigned* out, Site site) {
+  Worker& w = *this_worker();
+  LoadArg arg{count, transposed, {}, out};
+  if (w.thread().lane < static_cast<unsigned>(8 * count)) {
+    if (!w.shared.holds(row))
+      w.fail(cudaErrorIllegalAddress, "ldmatrix: a row that is not in shared memory", site);
+    check_access(row, 16, Access::load, site);
+    tsan::read(row, 16);
+    std::memcpy(arg.row, row, 16);
+  }
+  w.collective("ldmatrix", kAll, &apply_load, &arg, site);
+}
+
+void multiply_matrices(Matrix kind, const unsigned* a, const unsigned* b, float* c, Site site) {
+  Worker& w = *this_worker();
+  if (arch() < 80 && kind != Matrix::f16_k8) {
+    w.fail(cudaErrorNotSupported,
+           "mma.sync: this shape needs sm_80, the card is sm_" + std::to_string(arch()), site);
+  }
+  MultiplyArg arg{kind, a, b, c};
+  w.collective("mma.sync", kAll, &apply_multiply, &arg, site);
+}
+
+}  // namespace emu
