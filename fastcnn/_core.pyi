@@ -681,12 +681,15 @@ def batch_norm_backward(
     arg0: Tensor,
     arg1: Tensor,
     arg2: Tensor | None,
-    arg3: Tensor,
-    arg4: bool,
+    arg3: Tensor | None,
+    arg4: Tensor,
     arg5: bool,
     arg6: bool,
     arg7: bool,
-) -> tuple[Tensor | None, Tensor | None, Tensor | None]: ...
+    arg8: bool,
+    arg9: str,
+    arg10: Tensor | None,
+) -> tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None]: ...
 def batch_norm_forward(
     arg0: Tensor,
     arg1: Tensor | None,
@@ -696,6 +699,8 @@ def batch_norm_forward(
     arg5: bool,
     arg6: typing.SupportsFloat | typing.SupportsIndex,
     arg7: typing.SupportsFloat | typing.SupportsIndex,
+    arg8: str,
+    arg9: Tensor | None,
 ) -> tuple[Tensor, Tensor]: ...
 def bernoulli(arg0: Tensor, arg1: RandomKey) -> Tensor: ...
 def binary(
@@ -858,7 +863,7 @@ def group_norm_backward(
     arg6: bool,
     arg7: bool,
     arg8: bool,
-) -> tuple[Tensor | None, Tensor | None, Tensor | None]: ...
+) -> tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None]: ...
 def group_norm_forward(
     arg0: str,
     arg1: Tensor,
@@ -1008,7 +1013,7 @@ def row_norm_backward(
     arg7: bool,
     arg8: bool,
     arg9: bool,
-) -> tuple[Tensor | None, Tensor | None, Tensor | None]: ...
+) -> tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None]: ...
 def row_norm_forward(
     arg0: str,
     arg1: Tensor,

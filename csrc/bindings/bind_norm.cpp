@@ -1,4 +1,4 @@
-// Normalisations. Forward returns (y, stats), backward (dx, dweight, dbias).
+// Normalisations. Forward returns (y, stats), backward (dx, dweight, dbias, dresidual).
 #include <optional>
 #include <tuple>
 
@@ -20,7 +20,8 @@ template <class... Args>
 auto gradients(ops::NormGradients (*f)(Args...)) {
   return [f](Args... args) {
     ops::NormGradients out = f(args...);
-    return std::make_tuple(std::move(out.dx), std::move(out.dweight), std::move(out.dbias));
+    return std::make_tuple(std::move(out.dx), std::move(out.dweight), std::move(out.dbias),
+                           std::move(out.dresidual));
   };
 }
 }  // namespace

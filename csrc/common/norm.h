@@ -25,11 +25,16 @@ struct NormProblem {
   int64_t group_size() const { return rows * (channels / groups); }
 };
 
+/// What a normalisation applies to its result in the same pass.
+enum class NormActivation : int { none, relu, relu6 };
+
 /// x, y, dx: (outer, rows, channels) dense. weight, bias: (channels,) or nullptr, any stride.
 /// stats: accumulator type (float32, or float64 for float64), (2, outer, groups): mean, then 1/sqrt(var + eps).
 struct NormForwardParams {
   NormProblem problem;
   const void *x, *weight, *bias;
+  const void* residual;  ///< as x, or nullptr: y = activation(normalised + residual)
+  NormActivation activation;
   int64_t weight_stride, bias_stride;
   void *y, *stats;
   bool given_stats;                  ///< stats come from the running values below instead of x
@@ -42,9 +47,12 @@ struct NormForwardParams {
 /// dx and dweight, dbias (x's dtype, dense); each may be nullptr.
 struct NormBackwardParams {
   NormProblem problem;
-  const void *x, *dy, *weight, *stats;
-  int64_t weight_stride;
+  const void *x, *dy, *weight, *bias, *stats;
+  const void* y;  ///< only if a residual was added before an activation
+  NormActivation activation;
+  int64_t weight_stride, bias_stride;
   void *dx, *dweight, *dbias;
+  void* dresidual;   ///< with y, and as large: dy where the activation was open
   bool given_stats;  ///< statistics were constants: dx = dy * weight * invstd
   double* partial;
 };

@@ -16,7 +16,7 @@ template <class T>
 NormKernels loops() {
   using A = Accumulator<T>;
   if constexpr (std::is_same_v<T, float>) return kernels().norm;
-  return {norm_moments<T, A>, norm_gradient_sums<T, A>, norm_apply<T, A>, norm_apply_gradient<T, A>};
+  return norm_kernels<T, A>();
 }
 
 template <class T>
@@ -123,7 +123,9 @@ void forward(const NormForwardParams& a) {
       shift[i] = bias[c0 + i];
     }
     const int64_t at = (o * p.rows + first) * p.channels + c0;
-    k.apply(static_cast<T*>(a.y) + at, x + at, rows, width, p.channels, m, scale, shift);
+    const T* residual = a.residual ? static_cast<const T*>(a.residual) + at : nullptr;
+    k.apply[int(a.activation)](static_cast<T*>(a.y) + at, x + at, residual, rows, width, p.channels,
+                               {m, nullptr, scale, shift, nullptr, nullptr});
   });
 }
 
@@ -135,20 +137,27 @@ void backward(const NormBackwardParams& a) {
   const int64_t per_group = p.channels / p.groups, stats_count = p.outer * p.groups, chunks = p.chunks();
   const A *mean = static_cast<const A*>(a.stats), *invstd = mean + stats_count;
   const T *x = static_cast<const T*>(a.x), *dy = static_cast<const T*>(a.dy);
+  const T* y = static_cast<const T*>(a.y);
+  T* dresidual = static_cast<T*>(a.dresidual);
   const Channelwise<T> weight{static_cast<const T*>(a.weight), a.weight_stride, A(1)};
+  const Channelwise<T> bias{static_cast<const T*>(a.bias), a.bias_stride, A(0)};
   T *dweight = static_cast<T*>(a.dweight), *dbias = static_cast<T*>(a.dbias);
 
-  if (dweight || dbias || !a.given_stats) {
+  if (dweight || dbias || y || !a.given_stats) {
     for_each_tile(p, [&](int64_t o, int64_t chunk, int64_t first, int64_t rows, int64_t c0, int width) {
-      A m[kNormTile], scale[kNormTile];
+      A m[kNormTile], inv[kNormTile], scale[kNormTile], shift[kNormTile];
       for (int i = 0; i < width; ++i) {
         const int64_t s = o * p.groups + (c0 + i) / per_group;
         m[i] = mean[s];
-        scale[i] = invstd[s];
+        inv[i] = invstd[s];
+        scale[i] = weight[c0 + i] * invstd[s];
+        shift[i] = bias[c0 + i];
       }
       const int64_t at = (o * p.rows + first) * p.channels + c0;
       double* sums = partial_of(a.partial, p, o, chunk);
-      k.gradient_sums(x + at, dy + at, rows, width, p.channels, m, scale, sums + c0, sums + p.channels + c0);
+      k.gradient_sums[int(a.activation)](x + at, dy + at, y ? y + at : nullptr, y ? dresidual + at : nullptr,
+                                         rows, width, p.channels, {m, inv, scale, shift, nullptr, nullptr},
+                                         sums + c0, sums + p.channels + c0);
     });
     // Chunks are added into the first one, in order; then outer indices into dweight and dbias.
     parallel_for((p.channels + 63) / 64, [&](int64_t task, int) {
@@ -186,8 +195,9 @@ void backward(const NormBackwardParams& a) {
     });
   }
   const double size = double(p.group_size());
+  const int open = y ? 0 : int(a.activation);  // dresidual is masked already
   for_each_tile(p, [&](int64_t o, int64_t, int64_t first, int64_t rows, int64_t c0, int width) {
-    A m[kNormTile], scale[kNormTile], q[kNormTile], shift[kNormTile];
+    A m[kNormTile], scale[kNormTile], shift[kNormTile], q[kNormTile], offset[kNormTile];
     const double* sums = a.given_stats ? nullptr : partial_of(a.partial, p, o, 0);
     for (int i = 0; i < width; ++i) {
       const int64_t g = (c0 + i) / per_group, s = o * p.groups + g;
@@ -195,11 +205,12 @@ void backward(const NormBackwardParams& a) {
       scale[i] = weight[c0 + i] * invstd[s];
       const double inv = double(invstd[s]) / size;
       q[i] = a.given_stats ? A(0) : A(-inv * double(invstd[s]) * sums[p.channels + g * per_group]);
-      shift[i] = a.given_stats ? A(0) : A(-inv * sums[g * per_group]);
+      shift[i] = bias[c0 + i];
+      offset[i] = a.given_stats ? A(0) : A(-inv * sums[g * per_group]);
     }
     const int64_t at = (o * p.rows + first) * p.channels + c0;
-    k.apply_gradient(static_cast<T*>(a.dx) + at, x + at, dy + at, rows, width, p.channels, m, scale, q,
-                     shift);
+    k.apply_gradient[open](static_cast<T*>(a.dx) + at, x + at, (y ? dresidual : dy) + at, rows, width,
+                           p.channels, {m, nullptr, scale, shift, q, offset});
   });
 }
 

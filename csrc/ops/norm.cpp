@@ -43,8 +43,16 @@ void set(const Tensor* t, const void*& data, int64_t& stride) {
 
 DType stats_dtype(DType t) { return t == DType::float64 ? DType::float64 : DType::float32; }
 
+NormActivation parse_activation(const char* op, const std::string& name) {
+  if (name.empty()) return NormActivation::none;
+  if (name == "relu") return NormActivation::relu;
+  if (name == "relu6") return NormActivation::relu6;
+  fail<ValueError>(op, ": got activation '", name, "', expected 'relu', 'relu6' or None");
+}
+
 NormOutput forward(const char* op, NormForwardParams& a, const Tensor& x, const MaybeTensor& weight,
-                   const MaybeTensor& bias, const MaybeTensor& running_mean, const MaybeTensor& running_var) {
+                   const MaybeTensor& bias, const MaybeTensor& running_mean, const MaybeTensor& running_var,
+                   const MaybeTensor& residual = {}) {
   const NormProblem& p = a.problem;
   const Tensor* mean = checked(op, "running_mean", running_mean, x);
   const Tensor* var = checked(op, "running_var", running_var, x);
@@ -63,6 +71,15 @@ NormOutput forward(const char* op, NormForwardParams& a, const Tensor& x, const 
   const Tensor* w = checked(op, "weight", weight, x);
   const Tensor* b = checked(op, "bias", bias, x);
   const Tensor rows = as_rows(x);
+  MaybeTensor residual_rows;
+  if (residual) {
+    check_same_device(op, {&x, &*residual});
+    check_same_dtype(op, {&x, &*residual});
+    FC_CHECK(residual->shape == x.shape, op, ": residual has shape ", to_string(residual->shape),
+             ", expected that of the input, ", to_string(x.shape));
+    residual_rows = as_rows(*residual);
+    a.residual = residual_rows->raw();
+  }
   NormOutput out{empty_channels_last(x.shape, x.dtype, x.device()),
                  empty({2, p.outer, p.groups}, stats_dtype(x.dtype), x.device())};
   const Workspace workspace(x.device(), a.given_stats ? 0 : p.workspace_bytes());
@@ -82,24 +99,31 @@ NormOutput forward(const char* op, NormForwardParams& a, const Tensor& x, const 
 
 NormGradients backward(const char* op, const NormProblem& p, const Tensor& x, const Tensor& dy,
                        const MaybeTensor& weight, const Tensor& stats, bool given_stats, bool want_dx,
-                       bool want_dweight, bool want_dbias) {
+                       bool want_dweight, bool want_dbias, const MaybeTensor& bias = {},
+                       NormActivation activation = NormActivation::none, const MaybeTensor& y = {}) {
   check_same_device(op, {&x, &dy, &stats});
   check_same_dtype(op, {&x, &dy});
   FC_CHECK(dy.shape == x.shape, op, ": grad_output has shape ", to_string(dy.shape), ", expected ",
            to_string(x.shape));
   const Tensor* w = checked(op, "weight", weight, x);
+  const Tensor* b = checked(op, "bias", bias, x);
   const Tensor x_rows = as_rows(x), dy_rows = as_rows(dy);
   NormGradients out;
   if (want_dx) out.dx = empty_channels_last(x.shape, x.dtype, x.device());
   if (want_dweight) out.dweight = empty({p.channels}, x.dtype, x.device());
   if (want_dbias) out.dbias = empty({p.channels}, x.dtype, x.device());
-  const bool sums = want_dweight || want_dbias || !given_stats;
+  if (y) out.dresidual = empty_channels_last(x.shape, x.dtype, x.device());
+  const bool sums = want_dweight || want_dbias || y || !given_stats;
   const Workspace workspace(x.device(), sums ? p.workspace_bytes() : 0);
   NormBackwardParams a{};
   a.problem = p;
   a.x = x_rows.raw();
   a.dy = dy_rows.raw();
   set(w, a.weight, a.weight_stride);
+  set(b, a.bias, a.bias_stride);
+  a.activation = activation;
+  a.y = y ? y->raw() : nullptr;
+  a.dresidual = y ? out.dresidual->raw() : nullptr;
   a.stats = stats.raw();
   a.dx = out.dx ? out.dx->raw() : nullptr;
   a.dweight = out.dweight ? out.dweight->raw() : nullptr;
@@ -114,7 +138,8 @@ NormGradients backward(const char* op, const NormProblem& p, const Tensor& x, co
 
 NormOutput batch_norm_forward(const Tensor& x, const MaybeTensor& weight, const MaybeTensor& bias,
                               const MaybeTensor& running_mean, const MaybeTensor& running_var, bool training,
-                              double momentum, double eps) {
+                              double momentum, double eps, const std::string& activation,
+                              const MaybeTensor& residual) {
   const char* op = "batch_norm";
   const OpScope scope("batch_norm.forward");
   NormForwardParams a{};
@@ -125,15 +150,19 @@ NormOutput batch_norm_forward(const Tensor& x, const MaybeTensor& weight, const 
   FC_CHECK(training || running_mean, op, ": training=False needs running_mean and running_var, got None");
   a.given_stats = !training;
   a.momentum = momentum;
-  return forward(op, a, x, weight, bias, running_mean, running_var);
+  a.activation = parse_activation(op, activation);
+  return forward(op, a, x, weight, bias, running_mean, running_var, residual);
 }
 
 NormGradients batch_norm_backward(const Tensor& x, const Tensor& dy, const MaybeTensor& weight,
-                                  const Tensor& stats, bool training, bool want_dx, bool want_dweight,
-                                  bool want_dbias) {
+                                  const MaybeTensor& bias, const Tensor& stats, bool training, bool want_dx,
+                                  bool want_dweight, bool want_dbias, const std::string& activation,
+                                  const MaybeTensor& y) {
+  const char* op = "batch_norm";
   const OpScope scope("batch_norm.backward");
-  const NormProblem p = problem_of("batch_norm", x, x.ndim() > 1 ? x.shape[1] : 0, true, 0);
-  return backward("batch_norm", p, x, dy, weight, stats, !training, want_dx, want_dweight, want_dbias);
+  const NormProblem p = problem_of(op, x, x.ndim() > 1 ? x.shape[1] : 0, true, 0);
+  return backward(op, p, x, dy, weight, stats, !training, want_dx, want_dweight, want_dbias, bias,
+                  parse_activation(op, activation), y);
 }
 
 NormOutput group_norm_forward(const char* op, const Tensor& x, int64_t groups, const MaybeTensor& weight,

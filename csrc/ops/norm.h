@@ -2,6 +2,7 @@
 #pragma once
 
 #include <optional>
+#include <string>
 #include <utility>
 
 #include "common/norm.h"
@@ -16,18 +17,22 @@ struct NormOutput {
   Tensor stats;  ///< (2, outer, groups) float32 (float64 for float64): mean, 1/sqrt(var + eps)
 };
 struct NormGradients {
-  MaybeTensor dx, dweight, dbias;
+  MaybeTensor dx, dweight, dbias, dresidual;
 };
 
-/// x (N, C, ...), rank 2 to 5. training: statistics of x, and running values (if given) are updated in place;
+/// x (N, C, ...), rank 2 to 5; y = activation(normalised + residual), activation "", "relu" or "relu6". training: statistics of x, and running values (if given) are updated in place;
 /// else the running values are the statistics.
 NormOutput batch_norm_forward(const Tensor& x, const MaybeTensor& weight, const MaybeTensor& bias,
                               const MaybeTensor& running_mean, const MaybeTensor& running_var, bool training,
-                              double momentum, double eps);
-/// `stats` as returned by forward. training = false: they were constants.
+                              double momentum, double eps, const std::string& activation = "",
+                              const MaybeTensor& residual = {});
+/// `stats` as returned by forward. training = false: they were constants. `activation` as in forward; `y` is forward's
+/// result if there was a residual and an activation, whose gradient `dresidual` then is. x may be any tensor of dy's
+/// shape if neither statistics, weight nor activation need it.
 NormGradients batch_norm_backward(const Tensor& x, const Tensor& dy, const MaybeTensor& weight,
-                                  const Tensor& stats, bool training, bool want_dx, bool want_dweight,
-                                  bool want_dbias);
+                                  const MaybeTensor& bias, const Tensor& stats, bool training, bool want_dx,
+                                  bool want_dweight, bool want_dbias, const std::string& activation = "",
+                                  const MaybeTensor& y = {});
 
 /// Running values (instance norm only) take the average over the samples of mean and unbiased variance.
 NormOutput group_norm_forward(const char* op, const Tensor& x, int64_t groups, const MaybeTensor& weight,

@@ -116,6 +116,14 @@ def _conv(shape: dict[str, Any], pass_: str, padding: Any, x: Any, w: Any, dy: A
     return backward
 
 
+def _norm_act(norm: Any, input: Any, residual: Any = None) -> Any:
+    """As torchvision writes it: in place."""
+    y = norm(input)
+    if residual is not None:
+        y += residual
+    return F.relu(y, inplace=True)
+
+
 def zoo() -> Any:
     """fastcnn/models, read with torch in fastcnn's place: the architectures are written in torch's names."""
     if "fastcnn.models" in sys.modules:
@@ -133,6 +141,9 @@ def zoo() -> Any:
     autograd = types.ModuleType("fastcnn.autograd")
     autograd.Tensor = torch.Tensor  # type: ignore[attr-defined]
     sys.modules["fastcnn.autograd"] = autograd
+    fused = types.ModuleType("fastcnn.nn.norm_act")
+    fused.norm_act = _norm_act  # type: ignore[attr-defined]
+    sys.modules["fastcnn.nn.norm_act"] = fused
     assert importlib.util.find_spec("fastcnn.models") is not None
     return importlib.import_module("fastcnn.models")
 

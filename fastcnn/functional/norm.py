@@ -17,31 +17,45 @@ __all__ = ["batch_norm", "group_norm", "instance_norm", "layer_norm", "local_res
 class _BatchNorm(Function):
     @staticmethod
     def forward(
-        ctx: Context, x: Tensor, weight: Tensor | None, bias: Tensor | None, mean: Tensor | None, var: Tensor | None,
-        training: bool, momentum: float, eps: float,
+        ctx: Context, x: Tensor, weight: Tensor | None, bias: Tensor | None, residual: Tensor | None,
+        mean: Tensor | None, var: Tensor | None, training: bool, momentum: float, eps: float, activation: str,
     ) -> Tensor:  # fmt: skip
-        y, stats = _core.batch_norm_forward(x, weight, bias, mean, var, training, momentum, eps)
-        ctx.training = training
-        need_x, need_w = ctx.needs_input_grad[:2]
-        # With fixed statistics dx does not depend on x, and dbias never does.
+        y, stats = _core.batch_norm_forward(
+            x, weight, bias, mean, var, training, momentum, eps, activation, residual
+        )
+        need_x, need_w, need_b, need_r = ctx.needs_input_grad[:4]
+        masked = bool(activation) and residual is not None and (need_x or need_w or need_b or need_r)
+        ctx.call = training, activation
+        # With fixed statistics dx does not depend on x, and dbias never does; an activation without a residual is
+        # computed again from x, with one it is read off y.
         ctx.save_for_backward(
-            x if need_w or (training and need_x) else None, weight if need_x else None, stats
+            x
+            if need_w or (need_x and training) or (activation and not masked and (need_x or need_b))
+            else None,
+            weight if need_x or activation else None,
+            bias if activation and not masked else None,
+            stats,
+            y if masked else None,
         )
         return y
 
     @staticmethod
     def backward(ctx: Context, dy: Tensor) -> Any:
-        x, weight, stats = ctx.saved_tensors
-        needs = ctx.needs_input_grad[:3]
-        gradients = _core.batch_norm_backward(
-            dy if x is None else x, dy, weight, stats, ctx.training and needs[0], *needs
+        x, weight, bias, stats, y = ctx.saved_tensors
+        training, activation = ctx.call
+        needs = ctx.needs_input_grad[:4]
+        *gradients, dresidual = _core.batch_norm_backward(
+            dy if x is None else x, dy, weight, bias, stats, training and needs[0], *needs[:3], activation, y
         )
-        return *gradients, None, None, None, None, None
+        if needs[3] and dresidual is None:
+            dresidual = dy
+        return *gradients, dresidual if needs[3] else None, None, None, None, None, None, None
 
 
 def batch_norm(
     input: Tensor, running_mean: Tensor | None, running_var: Tensor | None, weight: Tensor | None = None,
-    bias: Tensor | None = None, training: bool = False, momentum: float = 0.1, eps: float = 1e-5,
+    bias: Tensor | None = None, training: bool = False, momentum: float = 0.1, eps: float = 1e-5, *,
+    activation: str | None = None, residual: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
     """(x - mean) / sqrt(var + eps) * weight + bias per channel (Ioffe and Szegedy 2015).
 
@@ -53,13 +67,17 @@ def batch_norm(
         weight, bias: (C,) or None (1 and 0).
         training: take mean and (biased) variance from the batch.
         momentum: weight of the new value.
+        activation: "relu" or "relu6", applied in the same pass: the bits of ``relu(batch_norm(x) + residual)``, with
+            fewer passes over memory forward and backward.
+        residual: added before the activation; of the input's shape.
 
     Raises:
         ValueError: one value per channel in training; shapes that do not fit; evaluation without running values.
     """
     return _BatchNorm.apply(
-        input, weight, bias, running_mean, running_var, bool(training), float(momentum), float(eps)
-    )
+        input, weight, bias, residual, running_mean, running_var, bool(training), float(momentum), float(eps),
+        activation or "",
+    )  # fmt: skip
 
 
 # ---- statistics of single samples ---------------------------------------------------------------------------------
@@ -84,7 +102,7 @@ class _GroupNorm(Function):
         gradients = _core.group_norm_backward(
             op, dy if x is None else x, dy, groups, weight, stats, *ctx.needs_input_grad[:3]
         )
-        return *gradients, None, None, None, None
+        return *gradients[:3], None, None, None, None
 
 
 def _grouped(
@@ -171,7 +189,7 @@ class _RowNorm(Function):
         gradients = _core.row_norm_backward(
             op, dy if x is None else x, dy, shape, weight, stats, center, *ctx.needs_input_grad[:3]
         )
-        return *gradients, None, None, None, None
+        return *gradients[:3], None, None, None, None
 
 
 def _normalized_shape(op: str, shape: Any) -> tuple[int, ...]:

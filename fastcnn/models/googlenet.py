@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastcnn import functional as F
 from fastcnn import init, nn
 from fastcnn.autograd import Tensor
+from fastcnn.nn.norm_act import norm_act
 
 
 class ConvUnit(nn.Module):
@@ -16,7 +17,7 @@ class ConvUnit(nn.Module):
         self.bn = nn.BatchNorm2d(outputs, eps=0.001)
 
     def forward(self, input: Tensor) -> Tensor:
-        return F.relu(self.bn(self.conv(input)))
+        return norm_act(self.bn, self.conv(input))
 
 
 class Inception(nn.Module):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fastcnn import functional as F
 from fastcnn import init, nn
 from fastcnn.autograd import Tensor
+from fastcnn.nn.norm_act import norm_act
 
 
 def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Conv2d:
@@ -25,9 +25,9 @@ class BasicBlock(nn.Module):
         self.downsample = downsample
 
     def forward(self, input: Tensor) -> Tensor:
-        y = F.relu(self.bn1(self.conv1(input)))
-        y = self.bn2(self.conv2(y))
-        return F.relu(y + (input if self.downsample is None else self.downsample(input)))
+        y = norm_act(self.bn1, self.conv1(input))
+        y = self.conv2(y)
+        return norm_act(self.bn2, y, input if self.downsample is None else self.downsample(input))
 
 
 class Bottleneck(nn.Module):
@@ -43,10 +43,10 @@ class Bottleneck(nn.Module):
         self.downsample = downsample
 
     def forward(self, input: Tensor) -> Tensor:
-        y = F.relu(self.bn1(self.conv1(input)))
-        y = F.relu(self.bn2(self.conv2(y)))
-        y = self.bn3(self.conv3(y))
-        return F.relu(y + (input if self.downsample is None else self.downsample(input)))
+        y = norm_act(self.bn1, self.conv1(input))
+        y = norm_act(self.bn2, self.conv2(y))
+        y = self.conv3(y)
+        return norm_act(self.bn3, y, input if self.downsample is None else self.downsample(input))
 
 
 class ResNet(nn.Module):
@@ -99,7 +99,7 @@ class ResNet(nn.Module):
         return nn.Sequential(*blocks)
 
     def forward(self, input: Tensor) -> Tensor:
-        x = self.maxpool(F.relu(self.bn1(self.conv1(input))))
+        x = self.maxpool(norm_act(self.bn1, self.conv1(input)))
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
         return self.fc(self.avgpool(x).flatten(1))
 

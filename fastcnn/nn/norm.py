@@ -92,7 +92,9 @@ class _BatchNorm(_Norm):
     ) -> None:  # fmt: skip
         super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype, bias)
 
-    def forward(self, input: Tensor) -> Tensor:
+    def forward(
+        self, input: Tensor, *, activation: str | None = None, residual: Tensor | None = None
+    ) -> Tensor:
         self._check(input)
         momentum = 0.0 if self.momentum is None else self.momentum
         seen = self.num_batches_tracked if self.training else None
@@ -100,7 +102,8 @@ class _BatchNorm(_Norm):
             momentum = 1.0 / (int(seen) + 1)  # average of all batches so far
         y = F.batch_norm(
             input, self.running_mean, self.running_var, self.weight, self.bias,
-            self.training or self.running_mean is None, momentum, self.eps,
+            self.training or self.running_mean is None, momentum, self.eps, activation=activation,
+            residual=residual,
         )  # fmt: skip
         if seen is not None:  # after the op, which may refuse the input
             _core.unary_(_ADD, seen, 1.0)

@@ -9,18 +9,27 @@ constexpr int kNormTile = 64;  ///< channels at a time: four 512-bit registers o
 constexpr int kNormRows =
     32;  ///< rows summed in the element type before float64 takes over: 8 KiB of float32
 
+/// One number per channel each, in the accumulator type; what a kernel does not mention may be nullptr.
+struct NormVectors {
+  const void *mean, *invstd;  ///< of the statistics
+  const void *scale, *shift;  ///< weight * invstd, bias: normalised = (x - mean) * scale + shift
+  const void *q, *offset;     ///< dx = masked dy * scale + (x - mean) * q + offset
+};
+
+/// The arrays are indexed by NormActivation (common/norm.h): what is applied to the normalised value in the same pass.
 struct NormKernels {
   /// mean[c], m2[c] (sum of squared deviations) of `rows` rows of `channels` <= kNormTile columns, `step` apart.
   void (*moments)(const void* x, int64_t rows, int channels, int64_t step, double* mean, double* m2);
-  /// s1[c] = sum dy, s2[c] = sum dy * (x - mean[c]) * invstd[c]; mean, invstd in the accumulator type.
-  void (*gradient_sums)(const void* x, const void* dy, int64_t rows, int channels, int64_t step,
-                        const void* mean, const void* invstd, double* s1, double* s2);
-  /// y = (x - mean[c]) * scale[c] + shift[c]
-  void (*apply)(void* y, const void* x, int64_t rows, int channels, int64_t step, const void* mean,
-                const void* scale, const void* shift);
-  /// dx = dy * p[c] + (x - mean[c]) * q[c] + r[c]
-  void (*apply_gradient)(void* dx, const void* x, const void* dy, int64_t rows, int channels, int64_t step,
-                         const void* mean, const void* p, const void* q, const void* r);
+  /// s1[c] = sum g, s2[c] = sum g * (x - mean) * invstd, g = dy where the activation was open. Where that was is read
+  /// from y, and g stored to `masked`, if y is given; else it is computed again from x.
+  void (*gradient_sums[3])(const void* x, const void* dy, const void* y, void* masked, int64_t rows,
+                           int channels, int64_t step, const NormVectors& v, double* s1, double* s2);
+  /// y = activation(normalised + residual); residual may be nullptr.
+  void (*apply[3])(void* y, const void* x, const void* residual, int64_t rows, int channels, int64_t step,
+                   const NormVectors& v);
+  /// dx = g * scale + (x - mean) * q + offset, g as above, computed again from x.
+  void (*apply_gradient[3])(void* dx, const void* x, const void* dy, int64_t rows, int channels, int64_t step,
+                            const NormVectors& v);
 };
 
 }  // namespace fastcnn::cpu

@@ -32,23 +32,71 @@ void norm_moments(const void* x_, int64_t rows, int channels, int64_t step, doub
   }
 }
 
-template <class T, class A>
-void norm_gradient_sums(const void* x_, const void* dy_, int64_t rows, int channels, int64_t step,
-                        const void* mean_, const void* invstd_, double* s1, double* s2) {
-  const A *mean = (const A*)mean_, *invstd = (const A*)invstd_;
+// What follows the normalisation in the same pass: f(value), and whether the slope passes at an output of that value.
+// Comparisons are those of relu and relu6 in pointwise.inl, so that fused and separate ops give the same bits.
+struct NormPlain {
+  template <class A>
+  static inline A f(A v) {
+    return v;
+  }
+  template <class A>
+  static inline A slope(A dy, A) {
+    return dy;
+  }
+};
+struct NormRelu {
+  template <class A>
+  static inline A f(A v) {
+    return v < 0 ? A(0) : v;
+  }
+  template <class A>
+  static inline A slope(A dy, A y) {
+    return y <= 0 ? A(0) : dy;
+  }
+};
+struct NormRelu6 {
+  template <class A>
+  static inline A f(A v) {
+    return v < 0 ? A(0) : (v > 6 ? A(6) : v);
+  }
+  template <class A>
+  static inline A slope(A dy, A y) {
+    return (y > 0 && y < 6) ? dy : A(0);
+  }
+};
+
+template <class T, class A, class Act>
+void norm_gradient_sums(const void* x_, const void* dy_, const void* y_, void* masked_, int64_t rows,
+                        int channels, int64_t step, const NormVectors& v, double* s1, double* s2) {
+  const A *mean = (const A*)v.mean, *invstd = (const A*)v.invstd, *scale = (const A*)v.scale,
+          *shift = (const A*)v.shift;
   for (int c = 0; c < channels; ++c) s1[c] = s2[c] = 0;
   for (int64_t first = 0; first < rows; first += kNormRows) {
     const int n = rows - first < kNormRows ? int(rows - first) : kNormRows;
     const T *x = (const T*)x_ + first * step, *dy = (const T*)dy_ + first * step;
     A a[kNormTile], b[kNormTile];
     for (int c = 0; c < channels; ++c) a[c] = b[c] = 0;
-    for (int r = 0; r < n; ++r)
+    if (y_) {  // a residual was added: only y knows where the activation was open, and its gradient is kept
+      const T* y = (const T*)y_ + first * step;
+      T* masked = (T*)masked_ + first * step;
+      for (int r = 0; r < n; ++r)
 #pragma GCC ivdep
-      for (int c = 0; c < channels; ++c) {
-        const A g = A(dy[r * step + c]);
-        a[c] += g;
-        b[c] += g * ((A(x[r * step + c]) - mean[c]) * invstd[c]);
-      }
+        for (int c = 0; c < channels; ++c) {
+          const A g = Act::slope(A(dy[r * step + c]), A(y[r * step + c]));
+          masked[r * step + c] = T(g);
+          a[c] += g;
+          b[c] += g * ((A(x[r * step + c]) - mean[c]) * invstd[c]);
+        }
+    } else {
+      for (int r = 0; r < n; ++r)
+#pragma GCC ivdep
+        for (int c = 0; c < channels; ++c) {
+          const A d = A(x[r * step + c]) - mean[c];
+          const A g = Act::slope(A(dy[r * step + c]), A(T(d * scale[c] + shift[c])));
+          a[c] += g;
+          b[c] += g * (d * invstd[c]);
+        }
+    }
     for (int c = 0; c < channels; ++c) {
       s1[c] += double(a[c]);
       s2[c] += double(b[c]);
@@ -56,26 +104,48 @@ void norm_gradient_sums(const void* x_, const void* dy_, int64_t rows, int chann
   }
 }
 
-template <class T, class A>
-void norm_apply(void* y_, const void* x_, int64_t rows, int channels, int64_t step, const void* mean_,
-                const void* scale_, const void* shift_) {
-  const A *mean = (const A*)mean_, *scale = (const A*)scale_, *shift = (const A*)shift_;
+template <class T, class A, class Act>
+void norm_apply(void* y_, const void* x_, const void* residual_, int64_t rows, int channels, int64_t step,
+                const NormVectors& v) {
+  const A *mean = (const A*)v.mean, *scale = (const A*)v.scale, *shift = (const A*)v.shift;
   for (int64_t r = 0; r < rows; ++r) {
     T* y = (T*)y_ + r * step;
-    const T* x = (const T*)x_ + r * step;
+    const T *x = (const T*)x_ + r * step, *residual = (const T*)residual_ + (residual_ ? r * step : 0);
+    if (residual_) {
 #pragma GCC ivdep
-    for (int c = 0; c < channels; ++c) y[c] = T((A(x[c]) - mean[c]) * scale[c] + shift[c]);
+      for (int c = 0; c < channels; ++c) {
+        const A normalised = A(T((A(x[c]) - mean[c]) * scale[c] + shift[c]));
+        y[c] = T(Act::f(A(T(normalised + A(residual[c])))));
+      }
+    } else {
+#pragma GCC ivdep
+      for (int c = 0; c < channels; ++c) y[c] = T(Act::f(A(T((A(x[c]) - mean[c]) * scale[c] + shift[c]))));
+    }
   }
 }
 
-template <class T, class A>
+template <class T, class A, class Act>
 void norm_apply_gradient(void* dx_, const void* x_, const void* dy_, int64_t rows, int channels, int64_t step,
-                         const void* mean_, const void* p_, const void* q_, const void* r_) {
-  const A *mean = (const A*)mean_, *p = (const A*)p_, *q = (const A*)q_, *shift = (const A*)r_;
+                         const NormVectors& v) {
+  const A *mean = (const A*)v.mean, *scale = (const A*)v.scale, *shift = (const A*)v.shift,
+          *q = (const A*)v.q, *offset = (const A*)v.offset;
   for (int64_t r = 0; r < rows; ++r) {
     T* dx = (T*)dx_ + r * step;
     const T *x = (const T*)x_ + r * step, *dy = (const T*)dy_ + r * step;
 #pragma GCC ivdep
-    for (int c = 0; c < channels; ++c) dx[c] = T(A(dy[c]) * p[c] + ((A(x[c]) - mean[c]) * q[c] + shift[c]));
+    for (int c = 0; c < channels; ++c) {
+      const A d = A(x[c]) - mean[c];
+      dx[c] = T(Act::slope(A(dy[c]), A(T(d * scale[c] + shift[c]))) * scale[c] + (d * q[c] + offset[c]));
+    }
   }
+}
+
+template <class T, class A>
+constexpr NormKernels norm_kernels() {
+  return {norm_moments<T, A>,
+          {norm_gradient_sums<T, A, NormPlain>, norm_gradient_sums<T, A, NormRelu>,
+           norm_gradient_sums<T, A, NormRelu6>},
+          {norm_apply<T, A, NormPlain>, norm_apply<T, A, NormRelu>, norm_apply<T, A, NormRelu6>},
+          {norm_apply_gradient<T, A, NormPlain>, norm_apply_gradient<T, A, NormRelu>,
+           norm_apply_gradient<T, A, NormRelu6>}};
 }

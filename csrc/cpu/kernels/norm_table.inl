@@ -8,8 +8,7 @@ namespace {
 
 #include "cpu/kernels/norm.inl"
 
-constexpr NormKernels kNorm = {norm_moments<float, float>, norm_gradient_sums<float, float>,
-                               norm_apply<float, float>, norm_apply_gradient<float, float>};
+constexpr NormKernels kNorm = norm_kernels<float, float>();
 
 }  // namespace
 }  // namespace fastcnn::cpu::FC_ISA
