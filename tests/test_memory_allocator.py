@@ -263,3 +263,18 @@ def test_threads_share_one_count(device):
     assert memory.allocated_bytes(device) == 0
     memory.empty_cache(device)
     assert memory.reserved_bytes(device) == 0
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1)])
+def test_free_neighbours_merge_in_both_directions(device, order):
+    """Three neighbours freed in any order leave room for one block of their size, in the same segment."""
+    third = 256 * 1024
+    blocks = [allocate(device, third) for _ in range(3)]
+    guard = allocate(device, 1024)  # what is behind them does not merge
+    assert [b.offset for b in blocks] == [blocks[0].offset + i * third for i in range(3)]
+    for i in order:
+        _core._test_free(device, blocks[i])
+    whole = allocate(device, 3 * third)
+    assert (whole.segment, whole.offset) == (blocks[0].segment, blocks[0].offset)
+    for block in (whole, guard):
+        _core._test_free(device, block)

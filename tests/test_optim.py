@@ -337,3 +337,16 @@ def test_errors() -> None:
     params[0].grad = fastcnn.ones(7, dtype="float64")
     with pytest.raises(TypeError, match="state is float32 for a float64 parameter"):
         opt.step()
+
+
+@pytest.mark.parametrize("name", ["SGD", "Adam", "AdamW", "RMSprop", "Adagrad"])
+def test_a_step_between_forward_and_backward_is_an_error(name):
+    """The weights of the forward pass are gone; a gradient by the new ones would be wrong without a word."""
+    w = fastcnn.nn.Parameter(fastcnn.ones((2, 3)))
+    x = fastcnn.ones((4, 3)).requires_grad_()
+    optimizer = getattr(fastcnn.optim, name)([w], lr=0.1)
+    y = fastcnn.functional.linear(x, w)
+    w.grad = fastcnn.ones((2, 3))
+    optimizer.step()
+    with pytest.raises(ValueError, match="changed in place|modified|version"):
+        y.sum().backward()
