@@ -270,3 +270,56 @@ def test_plot(tmp_path):
         path = tmp_path / f"{i}.png"
         draw({"facts": facts, "rows": [{**row, "rivals": rivals, "flops": 1e9}]}, str(path))
         assert path.read_bytes()[:4] == b"\x89PNG"
+
+
+# ---- the ladder ----
+
+
+def test_the_ladder_climbs_from_plain_sums_to_every_row(capsys: pytest.CaptureFixture[str], tmp_path):
+    import fastcnn
+    from fastcnn.bench import ladder
+
+    text = "mb1ic16ih9oc16kh3ph1"
+    assert (
+        main(
+            [
+                "bench",
+                "ladder",
+                "--problem",
+                text,
+                "--quick",
+                "--threads",
+                "2",
+                "--json",
+                str(tmp_path / "l.json"),
+            ]
+        )
+        == 0
+    )
+    out = capsys.readouterr().out
+    names = [r.name for r in ladder.rungs(parse(text), "forward", 2)]
+    assert (
+        names[:2] == ["direct baseline", "NumPy"]
+        and names[-1].endswith("x2")
+        and len(set(names)) == len(names)
+    )
+    assert all(name in out for name in names) and "from the slowest rung to the fastest" in out
+    row = json.loads((tmp_path / "l.json").read_text())["rows"][0]
+    assert list(row["ours"]) == names
+    rows = fastcnn.conv_algorithms((1, 16, 9, 9), (16, 16, 3, 3), padding=1)
+    assert {r.name for r in rows if r.reason is None} <= {n.split()[0] for n in names}
+    assert main(["bench", "ladder", "--vs", "torch"]) == 2
+
+
+@pytest.mark.parametrize("text", ["mb2ic3ih9oc4kh3sh2ph1", "mb1ic2ih9iw7oc3kh3kw2dh1", "mb2ic3iw11oc2kw4pw2"])
+def test_the_numpy_rung_is_right(text: str):
+    import fastcnn
+    from fastcnn import functional as F
+    from fastcnn.bench.ladder import numpy_forward
+
+    spec = parse(text)
+    rng = np.random.default_rng(0)
+    x, w = (rng.standard_normal(s) for s in (spec.x_shape, spec.w_shape))
+    conv = getattr(F, f"conv{len(spec.size)}d")
+    y = conv(fastcnn.tensor(x), fastcnn.tensor(w), None, spec.stride, spec.padding, spec.dilation)
+    np.testing.assert_allclose(numpy_forward(spec, x, w), y.numpy(), rtol=1e-12, atol=1e-12)

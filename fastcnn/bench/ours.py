@@ -55,6 +55,10 @@ class Ours:
     def conv(self, job: dict[str, Any]) -> dict[str, Any]:
         spec = parse(job["problem"])
         x, w, dy = _operands(self, spec)
+        if job["algo"] == "ladder":
+            from fastcnn.bench import ladder
+
+            return ladder.calls(spec, job["pass"], x, w, dy, job["threads"])
         return {algo: conv_call(spec, job["pass"], x, w, dy, algo) for algo in algorithms(spec, job)}
 
     def extra(self, command: str, request: dict[str, Any]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ fastcnn bench conv --set resnet18 --vs torch            every layer and pass of 
 fastcnn bench conv --problem 'mb8ic64ih56oc64kh3ph1'    one problem, in benchdnn's notation; --algo all compares ours
 fastcnn bench pool | dropout | norm | relu | linear     the ops that memory limits
 fastcnn bench model resnet18 mobilenet_v2               training steps and inference
+fastcnn bench ladder --problem ...                      what each idea buys, from NumPy to the fastest row
 fastcnn bench compare old.json new.json --fail-above 5%
 """
 
@@ -20,7 +21,7 @@ OPS = ("pool", "dropout", "norm", "relu", "linear")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("what", choices=["conv", *OPS, "model", "compare"], help="what to time")
+    parser.add_argument("what", choices=["conv", *OPS, "model", "ladder", "compare"], help="what to time")
     parser.add_argument("names", nargs="*", help="model: names of models; compare: two result files")
     parser.add_argument(
         "--set",
@@ -55,6 +56,8 @@ def run(args: argparse.Namespace) -> int:
 
     if args.what == "compare":
         return _compare(args)
+    if args.what == "ladder" and args.vs:
+        raise ValueError(f"--vs: got {args.vs!r} with ladder, which is about our own rows; use bench conv")
     if args.threads < 1:
         raise ValueError(f"--threads: got {args.threads}, expected at least 1")
     jobs = list(_jobs(args))
@@ -84,7 +87,12 @@ def run(args: argparse.Namespace) -> int:
     finally:
         for side in (ours, *others):
             side.close()
-    say(report.table(rows, rivals))
+    if args.what == "ladder":
+        from fastcnn.bench import ladder
+
+        say("\n\n".join([*(ladder.table(row, args.threads) for row in rows), ladder.summary(rows)]))
+    else:
+        say(report.table(rows, rivals))
     for name in rivals:
         say(report.conclusion(rows, name))
     for row in rows:
@@ -103,12 +111,17 @@ def run(args: argparse.Namespace) -> int:
 def _jobs(args: argparse.Namespace) -> Iterable[dict[str, Any]]:
     from fastcnn.bench import catalogue, sets
 
-    if args.what == "conv":
+    if args.what in ("conv", "ladder"):
         passes = catalogue.PASSES if args.passes == "all" else tuple(args.passes.split(","))
+        if args.what == "ladder" and args.passes == "all":
+            passes = ("forward",)
         if unknown := set(passes) - set(catalogue.PASSES):
             raise ValueError(
                 f"--pass: unknown {sorted(unknown)}, expected all or some of {', '.join(catalogue.PASSES)}"
             )
+        if args.what == "ladder":
+            layers = sets.layers(args.problems or 'mb8ic64ih56oc64kh3ph1n"64>64 3x3 @56"', args.batch)
+            return [{**job, "threads": args.threads} for job in catalogue.conv_jobs(layers, passes, "ladder")]
         return catalogue.conv_jobs(sets.layers(args.problems or "resnet18", args.batch), passes, args.algo)
     if args.what == "model":
         modes = ("train", "infer") if args.mode == "all" else (args.mode,)
@@ -125,10 +138,12 @@ def _row(job: dict[str, Any], ours: Any, rivals: list[Any], effort: Any) -> dict
     from fastcnn.bench.spec import parse
 
     facts: dict[str, Any] = {k: job[k] for k in ("name", "flops", "bytes") if k in job}
+    ladder = job.get("algo") == "ladder"
     if job["kind"] == "conv":
-        facts["worst_error"] = ours.ask("check", job=job)["worst"]
+        facts["worst_error"] = ours.ask("check", job={**job, "algo": "all"} if ladder else job)["worst"]
         if not facts["worst_error"] <= 1:
             return {"job": job, "ours": {}, "rivals": {}, "best": None, **facts}
+    if job["kind"] == "conv" and not ladder:
         verdicts = {r.name: r for r in adapter.rows(parse(job["problem"]), job["pass"])}
         chosen = next(r.name for r in verdicts.values() if r.chosen)
         names = {v: chosen if v == "auto" else v for v in adapter.algorithms(parse(job["problem"]), job)}
