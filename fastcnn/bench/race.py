@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from fastcnn.bench import stats
 
-RIVALS = ("torch", "torch-tuned", "torch-bf16")
+RIVALS = ("torch", "torch-tuned", "torch-bf16", "onnxruntime")
 _TUNED = {  # what a careful user of torch sets: no page faults after the first step, huge pages
     "THP_MEM_ALLOC_ENABLE": "1",
     "GLIBC_TUNABLES": "glibc.malloc.mmap_threshold=4294967296:glibc.malloc.trim_threshold=4294967296"
@@ -31,8 +31,8 @@ class Side:
         if name == "fastcnn":
             command = [sys.executable, "-m", "fastcnn.bench.ours"]
         else:
-            mode = name.partition("-")[2] or "eager"
-            command = [sys.executable, str(Path(__file__).with_name("rival_torch.py")), mode]
+            library, _, mode = name.partition("-")
+            command = [sys.executable, str(Path(__file__).with_name(f"rival_{library}.py")), mode or "eager"]
             if mode == "tuned":
                 environment.update(_TUNED)
         self.process = subprocess.Popen(
