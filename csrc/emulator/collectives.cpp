@@ -1,5 +1,6 @@
 // Warp collectives: each a plain function over the arguments of the lanes that take part.
 #include "emulator/core.h"
+#include "emulator/sanitizers.h"
 
 namespace emu {
 namespace {
@@ -93,6 +94,12 @@ unsigned reduce(Reduce kind, unsigned mask, unsigned value, const char* name, Si
   Vote arg{kind, value, 0};
   this_worker()->collective(name, mask, &apply_vote, &arg, site);
   return arg.result;
+}
+
+void fence() {
+  [[maybe_unused]] static char order;
+  tsan::release(&order);
+  tsan::acquire(&order);
 }
 
 unsigned active_mask() { return this_worker()->thread().warp->alive; }

@@ -66,6 +66,27 @@ FC_KERNEL plain_add(float* out, int* sum) {
   out[threadIdx.x] = 0;
 }
 
+// The last block to come adds up what all blocks have left; fences on both sides of the counter order that.
+FC_KERNEL last_block(float* out, float* partial, int* arrived, bool fenced) {
+  FC_SHARED(int, is_last, );
+  if (threadIdx.x == 0) {
+    partial[blockIdx.x] = 1;
+    if (fenced) __threadfence();
+    is_last = atomicAdd(arrived, 1) == static_cast<int>(gridDim.x) - 1;
+    if (fenced) __threadfence();
+  }
+  __syncthreads();
+  float sum = 0;
+  for (unsigned b = 0; is_last && b < gridDim.x; ++b) sum += partial[b];
+  if (is_last) out[threadIdx.x] = sum;
+}
+std::vector<float> by_last_block(bool fenced) {
+  const Device<float> out(constant(32, 0)), partial(200);
+  const Device<int> arrived(std::vector<int>(1));
+  launch("bug", last_block, {dim3(200), dim3(32)}, out.p, partial.p, arrived.p, fenced);
+  return out.host();
+}
+
 // ---- cp.async ----
 FC_KERNEL async_copy(float* out, const float* x, int mistake) {
   FC_SHARED(float, s, [2][64]);
@@ -185,6 +206,10 @@ std::vector<Bug> sync_bugs() {
          return out;
        },
        constant(64, 0)},
+      {"last block adds up, no fences", "-", "-", "tsan", "", [] { return by_last_block(false); },
+       constant(32, 200)},
+      {"legal: last block adds up, fences", "-", "-", "-", "", [] { return by_last_block(true); },
+       constant(32, 200)},
       {"cp.async never waited for", "NaN", "NaN", "NaN", "", [] { return copy_with(4); }, constant(64, 1)},
       {"cp.async: too many groups left", "NaN", "NaN", "NaN", "", [] { return copy_with(1); },
        constant(64, 1)},
