@@ -229,6 +229,7 @@ def measure() -> None:
     if step.dtype == "float64":
         inputs = inputs.astype("float64")
     targets = np.zeros(*step.target) if step.target else None
+    memory.empty_cache()  # what drawing the initial values left, so that reserved memory is that of the steps
     _reset_peak_resident()
     with memory.track() as tracked:
         for _ in range(job["steps"]):
