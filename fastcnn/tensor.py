@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from fastcnn import autograd, exchange
+from fastcnn import autograd, exchange, numpy_functions
 from fastcnn import functional as F
 from fastcnn._loader import _core
+from fastcnn.arrays import NUMPY_DTYPES as _NUMPY_DTYPES
+from fastcnn.arrays import borrowed, widened
+from fastcnn.arrays import from_numpy as from_numpy
+from fastcnn.functional.array_inputs import for_tensors
 from fastcnn.functional.comparison import number_for
 from fastcnn.functional.scatter import scatter_, scatter_add_
+from fastcnn.numpy_functions import as_array as _array
 from fastcnn.tensor_methods import inplace_target, methods
 
 Tensor = _core.Tensor
@@ -19,7 +25,6 @@ _TEMPORARY = _core.CATEGORY["temporary"]
 
 float32, float64, float16, bfloat16 = "float32", "float64", "float16", "bfloat16"
 uint8, int32, int64, bool_ = "uint8", "int32", "int64", "bool"
-_NUMPY_DTYPES = ("float32", "float64", "float16", "uint8", "int32", "int64", "bool")
 
 
 def dtype_name(dtype: Any) -> str:
@@ -39,56 +44,37 @@ def dtype_name(dtype: Any) -> str:
 # ---- making tensors -----------------------------------------------------------------------------------------
 
 
-def _native(array: np.ndarray, op: str) -> np.ndarray:
-    """The array itself when its memory can be borrowed, else a native-endian copy with whole-element strides."""
-    if array.dtype.byteorder == ">" or (array.dtype.byteorder == "<" and np.little_endian is False):
-        array = array.astype(array.dtype.newbyteorder("="))
-    if array.dtype.name not in _NUMPY_DTYPES:
-        raise TypeError(
-            f"{op}: got a NumPy array of {array.dtype}, expected one of {', '.join(_NUMPY_DTYPES)}; "
-            "convert with .astype first"
-        )
-    aligned = array.ctypes.data % array.itemsize == 0
-    if not aligned or any(s % array.itemsize for s in array.strides):
-        array = np.ascontiguousarray(array).copy()
-    return array
-
-
-def from_numpy(array: np.ndarray) -> Tensor:
-    """A tensor on the array's own memory (any strides, also negative); it keeps the array alive.
-
-    Byte-swapped or unaligned arrays are copied. Memory of a read-only array is never written: in-place ops on the
-    tensor raise ValueError.
-    """
-    if not isinstance(array, np.ndarray):
-        raise TypeError(
-            f"from_numpy: got {type(array).__name__}, expected a numpy.ndarray; use fastcnn.tensor(data)"
-        )
-    array = _native(array, "from_numpy")
-    strides = tuple(s // array.itemsize for s in array.strides)
-    return _core.borrow(
-        array.ctypes.data, array.shape, strides, array.dtype.name, "cpu", not array.flags.writeable, array
-    )
+def _array_of(data: Any, plain: bool) -> np.ndarray:
+    """Anything as an array that a tensor can borrow; `plain`: nobody asked for a dtype."""
+    if isinstance(data, np.ndarray):
+        return data if plain else widened(data, "tensor")
+    try:
+        array = np.asarray(data)
+    except ValueError as e:
+        if "inhomogeneous" not in str(e):
+            raise
+        raise ValueError(
+            f"tensor: the nested lists have unequal lengths, expected a rectangular shape; pad them first ({e})"
+        ) from None
+    if not plain:
+        return widened(array, "tensor")
+    ours = isinstance(data, (list, tuple, int, float)) and not isinstance(data, np.generic)
+    return array.astype(np.float32) if ours and array.dtype == np.float64 else array
 
 
 def tensor(data: Any, dtype: Any = None, device: str = "cpu", requires_grad: bool = False) -> Tensor:
     """A new tensor with a copy of `data`: numbers, nested lists, NumPy arrays or tensors.
 
-    Without `dtype`, Python floats become float32, ints int64, bools bool; arrays and tensors keep theirs.
+    Without `dtype`, Python floats become float32, ints int64, bools bool; arrays, NumPy scalars and tensors keep
+    theirs. Arrays of other libraries come by DLPack or as NumPy reads them. int8, int16, uint16, uint32, uint64 and
+    longdouble are taken where `dtype` says what to make of them; complex numbers, strings and objects are a TypeError.
     """
-    if isinstance(data, Tensor):
-        out = _core.to(data, dtype_name(dtype) if dtype is not None else data.dtype, device, True, _TEMPORARY)
-    else:
-        if not isinstance(data, np.ndarray):
-            foreign = not isinstance(data, (list, tuple, int, float, bool, np.generic))
-            array = np.asarray(data)
-            if array.dtype == np.float64 and not foreign and not isinstance(data, np.generic):
-                array = array.astype(np.float32 if dtype is None else np.float64)
-            data = array
-        source = from_numpy(_native(data, "tensor"))
-        out = _core.to(
-            source, dtype_name(dtype) if dtype is not None else source.dtype, device, True, _TEMPORARY
-        )
+    if hasattr(data, "__dlpack__") and not isinstance(data, (Tensor, np.ndarray)):
+        with contextlib.suppress(BufferError, TypeError, ValueError):  # what NumPy can read is read below
+            data = exchange.from_dlpack(data)
+    if not isinstance(data, Tensor):
+        data = borrowed(_array_of(data, dtype is None), "tensor")
+    out = _core.to(data, dtype_name(dtype) if dtype is not None else data.dtype, device, True, _TEMPORARY)
     if requires_grad:
         requires_grad_(out)
     return out
@@ -203,20 +189,6 @@ def numpy(self: Tensor) -> np.ndarray:
     return _core.to_numpy(self)
 
 
-def _array(self: Tensor, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-    source = self
-    if self.dtype == "bfloat16":
-        if copy is False:
-            raise ValueError("__array__: NumPy has no bfloat16, so copy=False cannot be honoured")
-        source = _core.to(self, "float32", self.device, True, _TEMPORARY)
-    out = _core.to_numpy(source)
-    if dtype is not None and out.dtype != dtype:
-        if copy is False:
-            raise ValueError(f"__array__: got copy=False but {self.dtype} must be converted to {dtype}")
-        return out.astype(dtype)
-    return out.copy() if copy else out
-
-
 def detach(self: Tensor) -> Tensor:
     """The same memory outside the graph."""
     return _core.detach(self)
@@ -257,7 +229,7 @@ def _iterate(self: Tensor) -> Iterator[Tensor]:
 
 
 def _matmul_operator(self: Tensor, other: Any) -> Tensor:
-    return F.matmul(self, other) if isinstance(other, Tensor) else NotImplemented
+    return F.matmul(self, other) if isinstance(other, (Tensor, np.ndarray)) else NotImplemented
 
 
 def item(self: Tensor) -> float | int | bool:
@@ -295,32 +267,38 @@ def _grad_setter(self: Tensor, value: Tensor | None) -> None:
     self._grad = value
 
 
+#: Methods whose other argument may be an array.
+_SECOND_OPERAND = {
+    "bmm", "dot", "gather", "index_add", "masked_fill", "matmul", "mm", "mv", "outer", "scatter", "scatter_add",
+}  # fmt: skip
+
+
 def _attach() -> None:
     """Gives the compiled class its Python half."""
     own = dict(
         requires_grad_=requires_grad_, to=to, clone=clone, contiguous=contiguous, numpy=numpy, detach=detach,
         copy_=copy_, fill_=fill_, zero_=zero_, item=item, backward=autograd.backward,
         register_hook=autograd.register_hook, retain_grad=autograd.retain_grad,
-        __array__=_array, __repr__=_repr, __bool__=_truth, __len__=_length,
+        __repr__=_repr, __bool__=_truth, __len__=_length,
         __float__=lambda self: float(item(self)), __int__=lambda self: int(item(self)),
         __format__=lambda self, spec: format(item(self), spec) if spec else repr(self),
-        __hash__=lambda self: id(self), __array_priority__=1000,
+        __hash__=lambda self: id(self),
         grad=property(lambda self: self._grad, _grad_setter, doc="d(objective)/d(this tensor) after backward()."),
         is_leaf=property(lambda self: self._node is None), grad_fn=property(lambda self: self._node),
         T=property(lambda self: F.permute(self, tuple(reversed(range(self.ndim))))),
         size=lambda self, dim=None: self.shape if dim is None else self.shape[dim], dim=lambda self: self.ndim,
         float=lambda self: to(self, "float32"), double=lambda self: to(self, "float64"),
         half=lambda self: to(self, "float16"), long=lambda self: to(self, "int64"), bool=lambda self: to(self, "bool"),
-        view=F.reshape, cpu=lambda self: to(self, device="cpu"), tolist=lambda self: _array(self).tolist(),
+        view=for_tensors(F.reshape), cpu=lambda self: to(self, device="cpu"), tolist=lambda self: _array(self).tolist(),
         __add__=F.add, __radd__=lambda a, b: F.add(b, a), __sub__=F.sub, __rsub__=lambda a, b: F.sub(b, a),
         __mul__=F.mul, __rmul__=lambda a, b: F.mul(b, a), __truediv__=F.div,
-        __rtruediv__=lambda a, b: F.div(b, a), __pow__=F.pow, __rpow__=lambda a, b: F.pow(b, a), __neg__=F.neg,
-        __abs__=F.abs, __lt__=F.lt, __le__=F.le, __gt__=F.gt, __ge__=F.ge,
+        __rtruediv__=lambda a, b: F.div(b, a), __pow__=F.pow, __rpow__=lambda a, b: F.pow(b, a),
+        __neg__=for_tensors(F.neg), __abs__=for_tensors(F.abs), __lt__=F.lt, __le__=F.le, __gt__=F.gt, __ge__=F.ge,
         __getitem__=F.getitem, __setitem__=F.setitem, scatter_=scatter_, scatter_add_=scatter_add_,
         __matmul__=_matmul_operator,
         __iter__=_iterate,
     )  # fmt: skip
-    for name, value in {**own, **methods(), **exchange.methods()}.items():
+    for name, value in {**own, **methods(), **exchange.methods(), **numpy_functions.methods()}.items():
         setattr(Tensor, name, value)
     functions = (
         "abs exp expm1 log log1p sqrt rsqrt reciprocal square sin cos erf neg sign clamp maximum minimum pow "
@@ -337,7 +315,8 @@ def _attach() -> None:
     )
     functions += "select take take_along_dim sort argsort msort topk cumsum tril triu "
     for name in functions.split():
-        setattr(Tensor, name, getattr(F, name))
+        function = getattr(F, name)
+        setattr(Tensor, name, function if name in _SECOND_OPERAND else for_tensors(function))
 
 
 _attach()

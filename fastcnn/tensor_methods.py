@@ -14,8 +14,10 @@ import numpy as np
 
 from fastcnn import functional as F
 from fastcnn._loader import _core
+from fastcnn.arrays import borrowed
 from fastcnn.autograd import Tensor, is_grad_enabled
 from fastcnn.functional.arithmetic import _as_tensor
+from fastcnn.functional.array_inputs import for_tensors
 from fastcnn.functional.comparison import INTEGERS, is_number, number_for
 
 _SCALAR = {"add": "add_scalar", "mul": "mul_scalar", "div": "div_scalar"}
@@ -57,6 +59,8 @@ def _arithmetic(name: str) -> Any:
     def method(self: Tensor, other: Any, *, alpha: float = 1.0) -> Tensor:
         inplace_target(self, op)
         scale = -alpha if name == "sub" else alpha
+        if isinstance(other, np.ndarray) and other.ndim:
+            other = borrowed(other, op)
         if isinstance(other, Tensor):
             if is_grad_enabled() and other.requires_grad:
                 raise ValueError(
@@ -112,7 +116,7 @@ def _augmented(name: str) -> Any:
     inplace, function = _arithmetic(name), getattr(F, name)
 
     def method(self: Tensor, other: Any) -> Tensor:
-        if not isinstance(other, Tensor) and not is_number(other):
+        if not isinstance(other, (Tensor, np.ndarray)) and not is_number(other):
             return NotImplemented
         tracked = self.requires_grad or (isinstance(other, Tensor) and other.requires_grad)
         if tracked and is_grad_enabled() and not (self.requires_grad and self._node is None):
@@ -127,13 +131,16 @@ def _augmented(name: str) -> Any:
 
 def _equality(function: Any) -> Any:
     def method(self: Tensor, other: Any) -> Any:
-        return function(self, other) if isinstance(other, Tensor) or is_number(other) else NotImplemented
+        known = isinstance(other, (Tensor, np.ndarray)) or is_number(other)
+        return function(self, other) if known else NotImplemented
 
     return method
 
 
 def _logic(symbol: str, function: Any) -> Any:
     def method(self: Tensor, other: Any) -> Any:
+        if isinstance(other, np.ndarray):
+            other = borrowed(other, symbol)
         if self.dtype != "bool" or not isinstance(other, (Tensor, bool, np.bool_)):
             raise TypeError(
                 f"{symbol}: got {self.dtype} and {getattr(other, 'dtype', type(other).__name__)}, expected bool "
@@ -230,7 +237,7 @@ def methods() -> dict[str, Any]:
     for name, symbol in (("and", "&"), ("or", "|"), ("xor", "^")):
         out[f"__{name}__"] = out[f"__r{name}__"] = _logic(symbol, getattr(F, f"logical_{name}"))
     for name in _PLAIN:
-        out[name] = getattr(F, name)
+        out[name] = for_tensors(getattr(F, name))
     out.update(
         __eq__=_equality(F.eq), __ne__=_equality(F.ne), __invert__=_invert, clamp_=clamp_, clip_=clamp_, clip=F.clamp,
         add=_with_alpha(F.add), sub=_with_alpha(F.sub), multiply=F.mul, divide=F.div, true_divide=F.div,

@@ -325,15 +325,15 @@ def test_forms_of_settings() -> None:
 @pytest.mark.parametrize("axes", [1, 2, 3])
 def test_operands_that_are_no_tensors(axes: int) -> None:
     x, w = x_w(axes)
-    array = np.zeros(x.shape, np.float32)
+    array = [[0.0]]  # NumPy arrays are taken
     for call, name, kind in (
-        (lambda: FORWARD[axes](array, w), "input", "numpy.ndarray"),
+        (lambda: FORWARD[axes](array, w), "input", "builtins.list"),
         (lambda: FORWARD[axes](None, w), "input", "builtins.NoneType"),
-        (lambda: FORWARD[axes](x, np.zeros(w.shape)), "weight", "numpy.ndarray"),
+        (lambda: FORWARD[axes](x, array), "weight", "builtins.list"),
         (lambda: FORWARD[axes](x, w, 1.0), "bias", "builtins.float"),
-        (lambda: INPUT[axes](x.shape, w, array), "grad_output", "numpy.ndarray"),
-        (lambda: WEIGHT[axes](array, w.shape, x), "input", "numpy.ndarray"),
-        (lambda: TRANSPOSED[axes](array, w), "input", "numpy.ndarray"),
+        (lambda: INPUT[axes](x.shape, w, array), "grad_output", "builtins.list"),
+        (lambda: WEIGHT[axes](array, w.shape, x), "input", "builtins.list"),
+        (lambda: TRANSPOSED[axes](array, w), "input", "builtins.list"),
     ):
         with pytest.raises(
             TypeError, match=rf"{name} is a {kind}, expected a fastcnn.Tensor; use fastcnn.from_numpy"

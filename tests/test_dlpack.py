@@ -95,6 +95,7 @@ def structure(capsule) -> View:
 
 
 def external() -> int:
+    gc.collect()
     return _core.memory_stats("cpu")["external_bytes"]
 
 

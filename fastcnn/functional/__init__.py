@@ -4,6 +4,7 @@ from fastcnn.functional.activation import *  # noqa: F403
 from fastcnn.functional.activation_extra import *  # noqa: F403
 from fastcnn.functional.arithmetic import *  # noqa: F403
 from fastcnn.functional.arrange import *  # noqa: F403
+from fastcnn.functional.array_inputs import welcome_arrays
 from fastcnn.functional.comparison import *  # noqa: F403
 from fastcnn.functional.conv import *  # noqa: F403
 from fastcnn.functional.conv_transpose import *  # noqa: F403
@@ -23,3 +24,6 @@ from fastcnn.functional.scatter import *  # noqa: F403
 from fastcnn.functional.shape import *  # noqa: F403
 from fastcnn.functional.sorting import *  # noqa: F403
 from fastcnn.functional.triangle import *  # noqa: F403
+
+welcome_arrays(globals())
+del welcome_arrays

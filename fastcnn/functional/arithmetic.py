@@ -10,7 +10,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from fastcnn._loader import _core
+from fastcnn.arrays import borrowed
 from fastcnn.autograd import Context, Function, Tensor
 from fastcnn.functional.comparison import (
     INTEGERS,
@@ -20,7 +23,7 @@ from fastcnn.functional.comparison import (
     logical_or,
     lt,
     number_for,
-    wrong_operands,
+    operands,
 )
 
 __all__ = [
@@ -186,7 +189,8 @@ class _ScalarBinary(Function):
 
 def _binary(name: str, function: type[Function], a: Any, b: Any) -> Tensor:
     if not (isinstance(a, Tensor) and isinstance(b, Tensor)):
-        raise wrong_operands(name, a, b)
+        again: Tensor = globals()[name](*operands(name, a, b))  # arrays: once more, as tensors
+        return again
     return function.apply(a, b) if function is not _Select else function.apply(a, b, name)
 
 
@@ -302,6 +306,7 @@ def where(condition: Tensor, a: Any, b: Any) -> Tensor:
 
     Selects: a NaN in the branch not taken does not leak, neither forward nor backward.
     """
+    a, b = (borrowed(x, "where") if isinstance(x, np.ndarray) else x for x in (a, b))
     like = a if isinstance(a, Tensor) else b
     if not isinstance(like, Tensor):
         raise TypeError("where: got two numbers, expected at least one tensor among a and b")

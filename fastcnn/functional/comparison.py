@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from fastcnn._loader import _core
+from fastcnn.arrays import borrowed
 from fastcnn.autograd import Tensor
 
 __all__ = [
@@ -45,15 +46,21 @@ def is_number(x: Any) -> bool:
     """True for Python and NumPy numbers and 0-dimensional arrays."""
     if isinstance(x, (int, float)):
         return True
-    return not isinstance(x, (Tensor, str)) and hasattr(x, "__float__") and getattr(x, "shape", ()) == ()
+    if isinstance(x, (Tensor, str)) or not hasattr(x, "__float__") or getattr(x, "shape", ()) != ():
+        return False
+    return (
+        getattr(getattr(x, "dtype", None), "kind", "f") in "biuf"
+    )  # NumPy's complex numbers have __float__ too
 
 
-def wrong_operands(op: str, a: Any, b: Any) -> TypeError:
-    """The error for operands that are neither two tensors nor a tensor and a number."""
-    return TypeError(
-        f"{op}: got {type(a).__name__} and {type(b).__name__}, expected tensors or a tensor and a number; "
-        "wrap arrays with fastcnn.tensor"
-    )
+def operands(op: str, a: Any, b: Any) -> tuple[Any, Any]:
+    """Both with NumPy arrays borrowed as tensors; TypeError if neither is an array."""
+    if not isinstance(a, np.ndarray) and not isinstance(b, np.ndarray):
+        raise TypeError(
+            f"{op}: got {type(a).__name__} and {type(b).__name__}, expected tensors or NumPy arrays, or one and a "
+            "number; make tensors with fastcnn.tensor or fastcnn.from_dlpack"
+        )
+    return tuple(borrowed(x, op) if isinstance(x, np.ndarray) else x for x in (a, b))
 
 
 # ---- comparisons ----
@@ -97,7 +104,7 @@ def _comparison(name: str, text: str) -> Any:
             return _compare_number(_SWAPPED.get(name, name), b, a)
         if isinstance(a, Tensor) and isinstance(b, Tensor):
             return _core.binary(_B[name], a, b)
-        raise wrong_operands(name, a, b)
+        return compare(*operands(name, a, b))
 
     compare.__name__ = compare.__qualname__ = name
     compare.__doc__ = f"{text}, broadcast; a bool tensor."

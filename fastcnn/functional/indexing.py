@@ -316,7 +316,7 @@ class _IndexPut(Function):
 
 
 def index_put(
-    input: Tensor, indices: Sequence[Tensor | None], values: Any, accumulate: bool = False
+    input: Tensor, indices: Sequence[Tensor | None], values: Tensor | float, accumulate: bool = False
 ) -> Tensor:
     """A copy of input with ``copy[indices] = values`` or, with accumulate, ``+=``; differentiable.
 

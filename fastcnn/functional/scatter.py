@@ -136,7 +136,7 @@ def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Te
     return gather(wide[0], dim, wide[1])
 
 
-def scatter(input: Tensor, dim: int, index: Tensor, src: Any) -> Tensor:
+def scatter(input: Tensor, dim: int, index: Tensor, src: Tensor | float) -> Tensor:
     """A copy of input with copy[..., index[..., i, ...], ...] = src[..., i, ...] along `dim`.
 
     Args:
