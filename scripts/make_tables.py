@@ -96,6 +96,47 @@ def memory_witness() -> str:
     )
 
 
+def first_use() -> str:
+    """What the README's two commands took."""
+    r = result("first_use.json")
+    d, t = r["digits"], r["tests"]
+    low, high = min(d["accuracies"]), max(d["accuracies"])
+    rows = [
+        ["first command: install, compiling", f"{r['first_install_seconds']} s"],
+        ["training, one core, median of five seeds", f"{d['median_seconds']:.1f} s"],
+        [
+            "held-out accuracy, median (range) of five seeds",
+            f"{d['median_accuracy']:.2%} ({low:.2%} to {high:.2%})",
+        ],
+        [
+            "predicted peak, measured peak",
+            f"{d['predicted_peak_bytes']:,} = {d['measured_peak_bytes']:,} bytes",
+        ],
+        ["second command: install", f"{r['second_install_seconds']} s"],
+        [
+            "tests, with PyTorch as oracle",
+            f"{t['passed']:,} passed, {t.get('skipped', 0)} skipped, {t['seconds']} s",
+        ],
+        ["wheel, import", f"{r['wheel_bytes'] / 1e6:.1f} MB, {r['import_seconds']:.2f} s"],
+    ]
+    text = table(["what", "measured"], rows)
+    return (
+        text + f"\n({r['cores']} cores of {r['cpu']}, commit {r['commit']}, {r['date']}; `{r['command']}`.)\n"
+    )
+
+
+def planted_bugs() -> str:
+    """Which bugs were planted, and what noticed them."""
+    r = result("planted_bugs.json")
+    rows = [
+        [b["bug"], f"`{b['file']}`", f"`{b['by'].partition('::')[2].partition('[')[0] or b['by']}`"]
+        for b in r["bugs"]
+    ]
+    return table(["bug", "in", "noticed by"], rows, 3) + (
+        f"\n{r['noticed']} of {r['planted']} noticed; commit {r['commit']}, {r['date']}.\n"
+    )
+
+
 RESULTS = ROOT / "benchmarks" / "results"
 
 
@@ -109,6 +150,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "memory_rule_categories": memory_rule_categories,
     "memory_matrix": memory_matrix,
     "memory_witness": memory_witness,
+    "first_use": first_use,
+    "planted_bugs": planted_bugs,
 }
 
 

@@ -54,7 +54,9 @@ class OnnxRuntime:
 
         error = abs(call()[0] - expected).max() / max(abs(expected).max(), 1e-30)
         if error > 1e-3:
-            raise ValueError(f"onnxruntime's result differs from torch's by {error:.2g} of its largest element")
+            raise ValueError(
+                f"onnxruntime's result differs from torch's by {error:.2g} of its largest element"
+            )
         return {"nchw": call}
 
     def extra(self, command: str, request: dict[str, Any]) -> dict[str, Any]:

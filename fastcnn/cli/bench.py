@@ -40,7 +40,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--algo", default="auto", help="conv: auto (default), a name, or all")
     parser.add_argument("--mode", default="all", help="model: train, infer or all (default)")
-    parser.add_argument("--vs", default="", help="rivals, with commas: torch, torch-tuned, torch-bf16, onnxruntime")
+    parser.add_argument(
+        "--vs", default="", help="rivals, with commas: torch, torch-tuned, torch-bf16, onnxruntime"
+    )
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of every side (default 1)")
     parser.add_argument("--quick", action="store_true", help="fewer and shorter samples: a look, not a claim")
     parser.add_argument("--json", metavar="FILE", help="write the rows as JSON; - is standard output")
