@@ -18,12 +18,13 @@ void copy_async(void* shared, const void* global, int bytes, int source_bytes, S
   if (!w.shared.holds(shared)) {
     w.fail(cudaErrorIllegalAddress, "cp.async: the destination is not in shared memory", site);
   }
-  check_access(shared, static_cast<size_t>(bytes), Access::store, site);
-  if (source_bytes) check_access(global, static_cast<size_t>(source_bytes), Access::load, site);
-  if (reinterpret_cast<uintptr_t>(global) % static_cast<uintptr_t>(bytes) && source_bytes) {
-    w.fail(cudaErrorMisalignedAddress,
-           "cp.async: the source is not a multiple of its " + std::to_string(bytes) + " bytes", site);
+  if (source_bytes < 0 || source_bytes > bytes) {
+    w.fail(cudaErrorLaunchFailure,
+           "cp.async: more source bytes than it copies, got " + std::to_string(source_bytes), site);
   }
+  check_access(shared, static_cast<size_t>(bytes), Access::store, site);
+  if (source_bytes)
+    check_access(global, static_cast<size_t>(source_bytes), Access::load, site, static_cast<size_t>(bytes));
   std::memset(shared, 0xff, static_cast<size_t>(bytes));
   t.copies.push_back({shared, global, bytes, source_bytes, t.groups});
 }

@@ -48,9 +48,9 @@ void load_matrices(int count, bool transposed, const void* row, unsigned* out, S
 enum class Matrix { f16, bf16, f16_k8, tf32 };
 void multiply_matrices(Matrix kind, const unsigned* a, const unsigned* b, float* c, Site site);
 
-/// A checked access of cuda/vec.cuh: alignment, bounds, counters. An error ends the kernel.
+/// A checked access of cuda/vec.cuh: alignment (to `bytes` where 0 is given), bounds, counters. An error ends the kernel.
 enum class Access { load, store };
-void check_access(const void* p, size_t bytes, Access kind, Site site);
+void check_access(const void* p, size_t bytes, Access kind, Site site, size_t alignment = 0);
 
 /// 75, 80, 90: the emulated card's architecture.
 int arch();

@@ -112,15 +112,16 @@ DeviceWork::~DeviceWork() {
 }
 
 /// The bounds of every access through cuda/vec.cuh, in every build.
-void check_access(const void* p, size_t bytes, Access kind, Site site) {
+void check_access(const void* p, size_t bytes, Access kind, Site site, size_t alignment) {
   Worker* w = this_worker();
   if (!w) return;  // the host, by mistake or in a test: the sanitizer's matter
   const bool store = kind == Access::store, shared = w->shared.holds(p);
   const char* what = store ? "store" : "load";
-  if (reinterpret_cast<uintptr_t>(p) % bytes) {
+  if (!alignment) alignment = bytes;
+  if (const size_t past = reinterpret_cast<uintptr_t>(p) % alignment) {
     w->fail(cudaErrorMisalignedAddress,
             "misaligned " + std::string(what) + " of " + std::to_string(bytes) + " bytes, got an address " +
-                std::to_string(reinterpret_cast<uintptr_t>(p) % bytes) + " bytes past a multiple of that",
+                std::to_string(past) + " bytes past a multiple of " + std::to_string(alignment),
             site);
   }
   std::string complaint;

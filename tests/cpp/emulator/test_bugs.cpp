@@ -51,8 +51,9 @@ int run(const bugs::Bug& bug) {
 }
 
 std::string judge(const std::string& program, size_t n) {
-  const std::string command = "ASAN_OPTIONS=detect_leaks=0 TSAN_OPTIONS=halt_on_error=1 timeout 60 '" +
-                              program + "' " + std::to_string(n) + " 2>&1";
+  const std::string command =
+      "ASAN_OPTIONS=detect_leaks=0 TSAN_OPTIONS=halt_on_error=1:atexit_sleep_ms=0 timeout 60 '" + program +
+      "' " + std::to_string(n) + " 2>&1";
   FILE* pipe = popen(command.c_str(), "r");
   std::string out;
   for (int c; (c = std::fgetc(pipe)) != EOF;) out += static_cast<char>(c);
