@@ -323,6 +323,14 @@ def test_layers_take_arrays():
     )
 
 
+def test_arrays_in_a_dry_run():
+    """In an estimate the array stands on the twin, borrowed, so it costs what a borrowed tensor costs."""
+    model, array = fastcnn.nn.Linear(8, 2), np.ones((4, 8), np.float32)
+    direct = memory.estimate_step(lambda: (np.exp(model(array)) * np.float32(2)).sum().backward())
+    wrapped = memory.estimate_step(lambda: (F.exp(model(fastcnn.from_numpy(array))) * 2.0).sum().backward())
+    assert direct.peak_bytes == wrapped.peak_bytes > 0
+
+
 def test_functions_take_arrays():
     a, b = np.arange(6, dtype=np.float32).reshape(2, 3), np.ones((2, 3), np.float32)
     mask, where = np.array([True, False, True]), np.array([2, 0])
