@@ -125,6 +125,22 @@ def first_use() -> str:
     )
 
 
+def convergence() -> str:
+    """The same training run in three kinds of arithmetic."""
+    found = result("convergence.json")
+    rows = []
+    for name, r in found["runs"].items():
+        a = r["accuracies"]
+        rows.append(
+            [name, f"{r['median_accuracy']:.2%}", f"{min(a):.2%} to {max(a):.2%}", f"{r['median_loss']:.5f}"]
+        )
+    head = ["arithmetic", "held-out accuracy, median", f"range of {len(a)} seeds", "training loss, median"]
+    return (
+        table(head, rows)
+        + f"\n(Digits, {found['epochs']} epochs, commit {found['commit']}; `{found['command']}`.)\n"
+    )
+
+
 def planted_bugs() -> str:
     """Which bugs were planted, and what noticed them."""
     r = result("planted_bugs.json")
@@ -151,6 +167,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "memory_matrix": memory_matrix,
     "memory_witness": memory_witness,
     "first_use": first_use,
+    "convergence": convergence,
     "planted_bugs": planted_bugs,
 }
 
