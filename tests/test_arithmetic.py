@@ -113,3 +113,53 @@ def test_logic_operators_are_for_bool_tensors():
 def test_nine_dimensions_are_refused():
     with pytest.raises(ValueError, match="tensor: too many dimensions, got 9, expected at most 8"):
         F.reshape(fastcnn.ones(1), (1,) * 9)
+
+
+# ---- forms of reductions ----
+
+
+@pytest.mark.parametrize("name", ["var", "std"])
+def test_variance_of_the_sample_and_of_the_population(name: str):
+    x = np.random.default_rng(3).standard_normal((3, 4, 5))
+    t, ours = fastcnn.tensor(x), getattr(F, name)
+    for axes in (None, 1, (0, 2)):
+        for keep in (False, True):
+            for correction, forms in (
+                (1, ({}, {"unbiased": True}, {"correction": 1})),
+                (0, ({"unbiased": False}, {"correction": 0})),
+                (2.5, ({"correction": 2.5},)),
+            ):
+                count = x.size if axes is None else np.prod([x.shape[a] for a in np.atleast_1d(axes)])
+                want = x.var(axes, keepdims=keep) * count / (count - correction)
+                want = want if name == "var" else np.sqrt(want)
+                for form in forms:
+                    got = ours(t, axes, keepdim=keep, **form).numpy()
+                    np.testing.assert_allclose(got, want, rtol=1e-13)
+    # torch's older signature
+    assert getattr(t, name)(False).item() == ours(t, correction=0).item()
+    assert getattr(t, name)(0, False, True).shape == (1, 4, 5)
+    with pytest.raises(
+        ValueError,
+        match=f"{name}: got unbiased=True and correction=0, expected one of them; use correction alone",
+    ):
+        ours(t, 0, unbiased=True, correction=0)
+    with pytest.raises(TypeError, match=rf"{name}: unbiased is 1, .*pass a tuple, dim=\(0, 1\)"):
+        ours(t, 0, 1)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["sum", "mean", "prod", "amax", "amin", "max", "min", "argmax", "argmin", "any", "all", "logsumexp"],
+)
+def test_a_second_axis_is_not_taken_for_keepdim(name: str):
+    x = fastcnn.ones(2, 3, dtype="float64")
+    f = getattr(F, name)
+    with pytest.raises(
+        TypeError,
+        match=rf"^{name}: keepdim is 1, expected a bool; for several axes pass a tuple, dim=\(0, 1\)$",
+    ):
+        f(x, 0, 1)
+    for dim in ("0", 0.5, (0, None)):
+        with pytest.raises(TypeError, match=rf"^{name}: dim is .*, expected an int or a tuple of ints"):
+            f(x, dim)
+    assert f(x, 0, np.bool_(True)) is not None

@@ -177,17 +177,19 @@ Tensor Tensor::unsqueeze(int axis) const {
 
 Dims infer_shape(const Dims& shape, int64_t count) {
   Dims out = shape;
-  int64_t known = 1;
+  Dims given;
   int hole = -1;
   for (int i = 0; i < shape.n; ++i) {
     if (shape[i] == -1) {
       FC_CHECK(hole < 0, "reshape: only one axis can be -1, got ", to_string(shape));
       hole = i;
     } else {
-      FC_CHECK(shape[i] >= 0, "reshape: negative extent in ", to_string(shape));
-      known *= shape[i];
+      FC_CHECK(shape[i] >= 0, "reshape: negative extent in ", to_string(shape),
+               ", expected 0 or more, or one -1 to be inferred");
+      given.push_back(shape[i]);
     }
   }
+  int64_t known = fastcnn::numel(given);
   if (hole >= 0) {
     FC_CHECK(known != 0 && count % known == 0, "reshape: cannot infer -1 in ", to_string(shape), " for ",
              count, " elements");

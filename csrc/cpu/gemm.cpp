@@ -72,7 +72,7 @@ Plan plan(const GemmParams& g, int threads) {
   p.chunks = std::max<int64_t>(std::min(g.k / kChunkDepth, kWantedTasks / tasks), 1);
   p.chunk = p.chunks > 1 ? div_up(div_up(g.k, p.chunks), 256) * 256 : g.k;
   p.chunks = p.chunk > 0 ? std::max<int64_t>(div_up(g.k, p.chunk), 1) : 1;
-  p.over_units = p.chunks > 1 || (p.batch > 1 && outputs * g.k <= kSmallProduct);
+  p.over_units = p.chunks > 1 || (p.batch > 1 && double(outputs) * double(g.k) <= double(kSmallProduct));
   p.workers = p.over_units ? std::min<int64_t>(threads, std::max<int64_t>(p.batch * p.chunks, 1)) : 1;
   p.direct = p.chunks == 1 && !p.swapped && !narrow && sum_bytes(g.dtype) == size_of(g.dtype);
   const size_t result = aligned(size_t(outputs) * sum_bytes(g.dtype));

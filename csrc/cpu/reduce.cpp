@@ -35,20 +35,32 @@ constexpr T highest() {
 template <class T>
 using Wide = std::conditional_t<std::is_integral_v<T>, int64_t, Accumulator<T>>;
 
+// Integer sums and products wrap round, as in NumPy and torch, which only unsigned arithmetic may do in C++.
+inline int64_t plus(int64_t a, int64_t b) { return int64_t(uint64_t(a) + uint64_t(b)); }
+inline int64_t times(int64_t a, int64_t b) { return int64_t(uint64_t(a) * uint64_t(b)); }
+template <class A>
+A plus(A a, A b) {
+  return a + b;
+}
+template <class A>
+A times(A a, A b) {
+  return a * b;
+}
+
 // An op: the State of what has been seen, load() of one element, join() of two states (a before b).
 template <class T>
 struct Sum {
   using State = Wide<T>;
   static State identity() { return 0; }
   static State load(T x, int64_t) { return State(x); }
-  static State join(State a, State b) { return a + b; }
+  static State join(State a, State b) { return plus(a, b); }
 };
 template <class T>
 struct Prod {
   using State = Wide<T>;
   static State identity() { return 1; }
   static State load(T x, int64_t) { return State(x); }
-  static State join(State a, State b) { return a * b; }
+  static State join(State a, State b) { return times(a, b); }
 };
 template <class T, bool kMax>
 struct Extreme {  // NaN wins

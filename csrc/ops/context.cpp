@@ -1,5 +1,9 @@
 #include "ops/context.h"
 
+#include <cstdlib>
+
+#include "ops/elementwise.h"
+
 namespace fastcnn::ops {
 
 Tensor empty_strided(const Dims& shape, const Dims& strides, DType dtype, Device device, Category category) {
@@ -41,12 +45,64 @@ void check_same_dtype(const char* op, std::initializer_list<const Tensor*> tenso
 void check_float(const char* op, const Tensor& t) {
   dispatch_float(t.dtype, op, [](auto) {});
 }
+
+namespace {
+
+/// Bytes from `low` to below `high` that a view may touch; empty for a view without elements.
+struct Span {
+  uintptr_t low, high;
+};
+Span span_of(const Tensor& t) {
+  const int64_t size = int64_t(size_of(t.dtype));
+  int64_t below = 0, above = size;
+  for (int i = 0; i < t.ndim(); ++i) {
+    if (t.shape[i] == 0) return {0, 0};
+    (t.strides[i] < 0 ? below : above) += t.strides[i] * (t.shape[i] - 1) * size;
+  }
+  const auto at = reinterpret_cast<uintptr_t>(t.raw());
+  return {at + uintptr_t(below), at + uintptr_t(above)};
+}
+
+/// No two elements share memory, seen from the strides alone: each is longer than all shorter axes together. Every
+/// slice and permutation of a dense tensor is so; the rare other strides that do not overlap are taken for such.
+bool elements_are_apart(const Tensor& t) {
+  Dims step, count;
+  for (int i = 0; i < t.ndim(); ++i) {
+    if (t.shape[i] == 0) return true;
+    if (t.shape[i] == 1) continue;
+    int at = step.n;
+    step.push_back(0);
+    count.push_back(0);
+    const int64_t stride = std::abs(t.strides[i]);
+    for (; at > 0 && step[at - 1] > stride; --at) step[at] = step[at - 1], count[at] = count[at - 1];
+    step[at] = stride;
+    count[at] = t.shape[i];
+  }
+  int64_t reach = 0;
+  for (int i = 0; i < step.n; ++i) {
+    if (step[i] <= reach) return false;
+    reach += step[i] * (count[i] - 1);
+  }
+  return true;
+}
+
+}  // namespace
+
 void check_writable(const char* op, const Tensor& t) {
   FC_CHECK(!t.storage->readonly, op, ": the tensor borrows read-only memory; .clone() it first");
-  for (int i = 0; i < t.ndim(); ++i)
-    FC_CHECK(t.shape[i] <= 1 || t.strides[i] != 0, op,
-             ": in-place on an expanded tensor (several elements share memory), shape ", to_string(t.shape),
-             "; .clone() it first");
+  FC_CHECK(elements_are_apart(t), op,
+           ": in-place on an expanded tensor (several elements share memory), shape ", to_string(t.shape),
+           " and strides ", to_string(t.strides), "; .clone() it first");
+}
+
+Tensor unaliased(const Tensor& target, const Tensor& operand, bool elementwise) {
+  const Span a = span_of(target), b = span_of(operand);
+  if (target.device() != operand.device() || a.high <= b.low || b.high <= a.low) return operand;
+  bool same = elementwise && target.raw() == operand.raw() && target.dtype == operand.dtype &&
+              target.shape == operand.shape;
+  for (int i = 0; same && i < target.ndim(); ++i)
+    same = target.shape[i] == 1 || target.strides[i] == operand.strides[i];
+  return same ? operand : to(operand, operand.dtype, operand.device(), true, Category::temporary);
 }
 
 }  // namespace fastcnn::ops

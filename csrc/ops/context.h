@@ -49,7 +49,11 @@ void check_same_device(const char* op, std::initializer_list<const Tensor*> tens
 /// All of one dtype, else TypeError naming both.
 void check_same_dtype(const char* op, std::initializer_list<const Tensor*> tensors);
 void check_float(const char* op, const Tensor& t);
-/// In-place targets: not read-only, no overlap of elements (expanded).
+/// In-place targets: not read-only, and no two elements share memory (expanded, sliding windows).
 void check_writable(const char* op, const Tensor& t);
+/// An operand of an op that writes `target` in place: `operand` itself, or a copy of it where the two share memory,
+/// so that the op reads what was there before it. Elementwise ops read each element just before they write it: they
+/// need no copy of an operand that lies exactly as the target does (x += x), only of others (x[1:] += x[:-1]).
+Tensor unaliased(const Tensor& target, const Tensor& operand, bool elementwise);
 
 }  // namespace fastcnn::ops

@@ -72,7 +72,7 @@ void binary_(Binary op, const Tensor& a, const Tensor& b, double p0, double p1) 
   const Dims shape = broadcast_shapes(a.shape, b.shape, name);
   FC_CHECK(shape == a.shape, name, ": in-place result has shape ", to_string(shape),
            ", expected the target's ", to_string(a.shape));
-  run(context_of(a), op, a, a, b.expand(a.shape), p0, p1);
+  run(context_of(a), op, a, a, unaliased(a, b, true).expand(a.shape), p0, p1);
   ++a.storage->version;
 }
 
@@ -115,7 +115,7 @@ Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b) {
 void copy_(const Tensor& dst, const Tensor& src) {
   OpScope scope("copy");
   check_writable("copy_", dst);
-  const Tensor from = src.expand(dst.shape);
+  const Tensor from = unaliased(dst, src, true).expand(dst.shape);
   if (dst.device() == src.device()) {
     run(context_of(dst), Unary::copy, dst, from, 0, 0);
   } else if (!dst.device().is_meta()) {  // a twin takes any data: there is nothing to move

@@ -151,7 +151,7 @@ void index_put_(const char* op, const Tensor& x, const Indices& indices, const T
   Layout l = layout_of(op, x, indices, accumulate ? IndexMode::add : IndexMode::put);
   FC_CHECK(broadcast_shapes(values.shape, l.shape, op) == l.shape, op, ": values have shape ",
            to_string(values.shape), ", expected one that broadcasts to ", to_string(l.shape));
-  run(op, x, l, values.expand(l.shape));
+  run(op, x, l, unaliased(x, values, false).expand(l.shape));
   ++x.storage->version;
 }
 
@@ -172,14 +172,16 @@ void scatter_(const char* op, const Tensor& x, int64_t axis, const Tensor& index
   check_same_device(op, {&x, &values});
   check_same_dtype(op, {&x, &values});
   check_writable(op, x);
-  GatherParams p = gather_params(op, x, axis, index, accumulate ? IndexMode::add : IndexMode::put);
-  bool fits = values.ndim() == index.ndim();
-  for (int i = 0; fits && i < index.ndim(); ++i) fits = values.shape[i] >= index.shape[i];
-  FC_CHECK(fits, op, ": src has shape ", to_string(values.shape), ", expected at least the index's ",
+  // An index that lies in x must not change while it is read, after it was found to be in range.
+  const Tensor places = unaliased(x, index, false), from = unaliased(x, values, false);
+  GatherParams p = gather_params(op, x, axis, places, accumulate ? IndexMode::add : IndexMode::put);
+  bool fits = from.ndim() == index.ndim();
+  for (int i = 0; fits && i < index.ndim(); ++i) fits = from.shape[i] >= index.shape[i];
+  FC_CHECK(fits, op, ": src has shape ", to_string(from.shape), ", expected at least the index's ",
            to_string(index.shape));
-  p.values = values.raw();
+  p.values = from.raw();
   p.x_lines = lines_like(x, index, p.axis);
-  p.value_lines = lines_like(values, index, p.axis);
+  p.value_lines = lines_like(from, index, p.axis);
   if (index.numel() > 0) launch(context_of(x), op, p, cpu::gather);
   ++x.storage->version;
 }

@@ -33,6 +33,9 @@ std::pair<Tensor, std::optional<Tensor>> max_pool_forward(const char* op, const 
   const OpScope scope(op);
   FC_CHECK_TYPE(x.dtype != DType::boolean, op, ": got a bool tensor, expected a float or integer dtype");
   const PoolProblem p = problem_of(op, x.shape, geometry, x.dtype);
+  FC_CHECK(!want_taps || numel(Dims{p.window[0], p.window[1], p.window[2]}) <= INT32_MAX, op,
+           ": positions are kept in 32 bits, got windows of ", p.window[0], " x ", p.window[1], " x ",
+           p.window[2], " cells, expected below 2^31; use no_grad(), or amax over the axes");
   const Tensor source = dense(x);
   Tensor y = empty_channels_last(p.output_shape(), x.dtype, x.device());
   std::optional<Tensor> taps;

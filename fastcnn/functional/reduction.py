@@ -13,6 +13,8 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from fastcnn._loader import _core
 from fastcnn.autograd import Context, Function, Tensor, no_grad
 from fastcnn.functional.arithmetic import (
@@ -49,13 +51,19 @@ class Extremes(NamedTuple):
     indices: Tensor
 
 
-def _axes(op: str, x: Tensor, dim: Dim) -> tuple[int, ...]:
+def _axes(op: str, x: Tensor, dim: Dim, keepdim: Any = False) -> tuple[int, ...]:
     """The axes as given, for the compiled checks; () stands for all of them."""
+    if not isinstance(keepdim, (bool, np.bool_)):  # sum(0, 1) is meant as sum((0, 1))
+        raise TypeError(
+            f"{op}: keepdim is {keepdim!r}, expected a bool; for several axes pass a tuple, dim=({dim}, {keepdim})"
+        )
     if dim is None:
         return ()
     if isinstance(dim, bool):
         raise TypeError(f"{op}: dim is {dim}, expected an int or a tuple of ints; write keepdim={dim}")
-    axes = (dim,) if hasattr(dim, "__index__") else tuple(dim)
+    axes = (dim,) if hasattr(dim, "__index__") else tuple(dim) if np.iterable(dim) else (dim,)
+    if isinstance(dim, str) or not builtins.all(hasattr(a, "__index__") for a in axes):
+        raise TypeError(f"{op}: dim is {dim!r}, expected an int or a tuple of ints; None means all axes")
     if x.ndim == 0:  # a number has no axes, but dim=0 and -1 mean itself, as in NumPy and torch
         for a in axes:
             if a not in (0, -1):
@@ -102,7 +110,7 @@ class _Sum(Function):
 def sum(x: Tensor, dim: Dim = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """Sum over `dim`; int64 for integers and bools. `dtype` converts x first."""
     x = x if dtype is None else x.to(dtype)
-    return _Sum.apply(x, _axes("sum", x, dim), keepdim, 1.0)
+    return _Sum.apply(x, _axes("sum", x, dim, keepdim), keepdim, 1.0)
 
 
 def mean(x: Tensor, dim: Dim = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
@@ -110,7 +118,7 @@ def mean(x: Tensor, dim: Dim = None, keepdim: bool = False, *, dtype: Any = None
     x = x if dtype is None else x.to(dtype)
     if x.dtype not in ("float32", "float64", "float16", "bfloat16"):
         raise TypeError(f"mean: this op takes float tensors, got {x.dtype}; convert with .to('float32')")
-    axes = _axes("mean", x, dim)
+    axes = _axes("mean", x, dim, keepdim)
     return _Sum.apply(x, axes, keepdim, float(_count(x, axes)))
 
 
@@ -141,7 +149,7 @@ def _both(a: Tensor, b: Tensor) -> Tensor:
 
 def prod(x: Tensor, dim: Dim = None, keepdim: bool = False) -> Tensor:
     """Product over `dim`; int64 for integers and bools. The gradient is right at zeros too."""
-    return _Prod.apply(x, _axes("prod", x, dim), keepdim)
+    return _Prod.apply(x, _axes("prod", x, dim, keepdim), keepdim)
 
 
 # ---- extremes -----------------------------------------------------------------------------------------------
@@ -175,12 +183,12 @@ class _Extreme(Function):
 
 def amax(x: Tensor, dim: Dim = None, keepdim: bool = False) -> Tensor:
     """Largest element over `dim` (several axes allowed); ties share the gradient evenly."""
-    return _Extreme.apply(x, _axes("amax", x, dim), keepdim, "max")
+    return _Extreme.apply(x, _axes("amax", x, dim, keepdim), keepdim, "max")
 
 
 def amin(x: Tensor, dim: Dim = None, keepdim: bool = False) -> Tensor:
     """Smallest element over `dim` (several axes allowed); ties share the gradient evenly."""
-    return _Extreme.apply(x, _axes("amin", x, dim), keepdim, "min")
+    return _Extreme.apply(x, _axes("amin", x, dim, keepdim), keepdim, "min")
 
 
 class _ExtremeAt(Function):
@@ -214,8 +222,8 @@ class _ExtremeAt(Function):
         )
 
 
-def _one_axis(op: str, x: Tensor, dim: Any) -> int:
-    axes = _axes(op, x, dim)
+def _one_axis(op: str, x: Tensor, dim: Any, keepdim: Any) -> int:
+    axes = _axes(op, x, dim, keepdim)
     if len(axes) > 1:
         raise ValueError(f"{op}: got dims {axes}, expected one; use a{op[-3:]} for several")
     return axes[0] if axes else 0
@@ -230,7 +238,7 @@ def max(x: Tensor, dim: int | Tensor | None = None, keepdim: bool = False) -> An
         return amax(x)
     if isinstance(dim, Tensor):
         return maximum(x, dim)
-    return Extremes(*_ExtremeAt.apply(x, _one_axis("max", x, dim), keepdim, "argmax"))
+    return Extremes(*_ExtremeAt.apply(x, _one_axis("max", x, dim, keepdim), keepdim, "argmax"))
 
 
 def min(x: Tensor, dim: int | Tensor | None = None, keepdim: bool = False) -> Any:
@@ -242,13 +250,13 @@ def min(x: Tensor, dim: int | Tensor | None = None, keepdim: bool = False) -> An
         return amin(x)
     if isinstance(dim, Tensor):
         return minimum(x, dim)
-    return Extremes(*_ExtremeAt.apply(x, _one_axis("min", x, dim), keepdim, "argmin"))
+    return Extremes(*_ExtremeAt.apply(x, _one_axis("min", x, dim, keepdim), keepdim, "argmin"))
 
 
 def _arg(name: str, x: Tensor, dim: int | None, keepdim: bool) -> Tensor:
     with no_grad():
         if dim is not None:
-            return _core.reduce_arg(_R[name], x, _one_axis(name, x, dim), keepdim)[1]
+            return _core.reduce_arg(_R[name], x, _one_axis(name, x, dim, keepdim), keepdim)[1]
         index = _core.reduce_arg(_R[name], flatten(x), 0, False)[1]
         return reshape(index, (1,) * x.ndim) if keepdim else index
 
@@ -265,12 +273,12 @@ def argmin(x: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
 
 def any(x: Tensor, dim: Dim = None, keepdim: bool = False) -> Tensor:
     """True where some element over `dim` is not 0."""
-    return _core.reduce(_R["any"], x, _axes("any", x, dim), keepdim)
+    return _core.reduce(_R["any"], x, _axes("any", x, dim, keepdim), keepdim)
 
 
 def all(x: Tensor, dim: Dim = None, keepdim: bool = False) -> Tensor:
     """True where no element over `dim` is 0."""
-    return _core.reduce(_R["all"], x, _axes("all", x, dim), keepdim)
+    return _core.reduce(_R["all"], x, _axes("all", x, dim, keepdim), keepdim)
 
 
 def count_nonzero(x: Tensor, dim: Dim = None) -> Tensor:
@@ -295,21 +303,59 @@ def _in_float32(function: Any) -> Any:
     return wrapped
 
 
-@_in_float32
-def var(x: Tensor, dim: Dim = None, *, correction: float = 1, keepdim: bool = False) -> Tensor:
-    """Variance over `dim`: the sum of squared deviations over max(count - correction, 0).
+def _correction(op: str, dim: Any, unbiased: bool | None, correction: float | None) -> tuple[Dim, float]:
+    """dim and correction from what var and std were given; ``var(False)`` is torch's old ``var(unbiased=False)``."""
+    if isinstance(dim, bool) and unbiased is None:
+        dim, unbiased = None, dim
+    if unbiased is None:
+        return dim, 1.0 if correction is None else float(correction)
+    if correction is not None:
+        raise ValueError(
+            f"{op}: got unbiased={unbiased} and correction={correction}, expected one of them; use correction alone"
+        )
+    if not isinstance(unbiased, (bool, np.bool_)):
+        raise TypeError(
+            f"{op}: unbiased is {unbiased!r}, expected a bool; for several axes pass a tuple, dim=({dim}, {unbiased})"
+        )
+    return dim, 1.0 if unbiased else 0.0
 
-    ``correction=1`` (default, as in PyTorch) is the unbiased estimate, 0 the population variance.
-    """
-    axes = _axes("var", x, dim)
+
+@_in_float32
+def _variance(x: Tensor, op: str, dim: Dim, correction: float, keepdim: bool) -> Tensor:
+    axes = _axes(op, x, dim, keepdim)
     deviation = sub(x, mean(x, dim, keepdim=True))
     free = builtins.max(_count(x, axes) - correction, 0.0)
     return div(sum(square(deviation), dim, keepdim), free)
 
 
-def std(x: Tensor, dim: Dim = None, *, correction: float = 1, keepdim: bool = False) -> Tensor:
-    """Square root of :func:`var`."""
-    return sqrt(var(x, dim, correction=correction, keepdim=keepdim))
+def var(
+    x: Tensor,
+    dim: Dim = None,
+    unbiased: bool | None = None,
+    keepdim: bool = False,
+    *,
+    correction: float | None = None,
+) -> Tensor:
+    """Variance over `dim`: the sum of squared deviations over max(count - correction, 0).
+
+    ``correction=1`` (default, as in PyTorch) is the unbiased estimate, 0 the population variance; ``unbiased=True`` and
+    ``False`` are other names for these two. ValueError if both are given.
+    """
+    dim, correction = _correction("var", dim, unbiased, correction)
+    return _variance(x, "var", dim, correction, keepdim)
+
+
+def std(
+    x: Tensor,
+    dim: Dim = None,
+    unbiased: bool | None = None,
+    keepdim: bool = False,
+    *,
+    correction: float | None = None,
+) -> Tensor:
+    """Square root of :func:`var`, of the same arguments."""
+    dim, correction = _correction("std", dim, unbiased, correction)
+    return sqrt(_variance(x, "std", dim, correction, keepdim))
 
 
 class _Norm2(Function):
@@ -336,7 +382,7 @@ class _Norm2(Function):
 def norm(x: Tensor, p: float = 2.0, dim: Dim = None, keepdim: bool = False) -> Tensor:
     """(sum |x|^p)^(1/p) over `dim`; p may be inf, -inf and 0 (the number of non-zeros)."""
     p = float(p)
-    axes = _axes("norm", x, dim)
+    axes = _axes("norm", x, dim, keepdim)
     if p == 2.0:
         return _Norm2.apply(x, axes, keepdim)
     if p == 1.0:
@@ -351,7 +397,7 @@ def norm(x: Tensor, p: float = 2.0, dim: Dim = None, keepdim: bool = False) -> T
 @_in_float32
 def logsumexp(x: Tensor, dim: Dim, keepdim: bool = False) -> Tensor:
     """log(sum(exp(x))) over `dim` without overflow; -inf where everything is -inf."""
-    axes = _axes("logsumexp", x, dim)
+    axes = _axes("logsumexp", x, dim, keepdim)
     with no_grad():
         top = amax(x, dim, keepdim=True) if _count(x, axes) else _core.reduce(_R["sum"], x, axes, True)
         top = where(isfinite(top), top, 0.0)
