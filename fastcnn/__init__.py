@@ -67,7 +67,22 @@ from fastcnn.tensor import (
 )
 
 _core._set_exception_types(OutOfMemoryError, DeviceError)
-set_num_threads = _core.set_num_threads
+
+
+def set_num_threads(n: int) -> None:
+    """Number of threads that CPU kernels run on, 1 to 1024; results do not depend on it.
+
+    Without it FASTCNN_NUM_THREADS decides, else OMP_NUM_THREADS, else the affinity mask of the process. One setting for
+    all Python threads; a kernel that is running keeps the number it started with. ValueError out of range.
+    """
+    if isinstance(n, bool) or not hasattr(n, "__index__"):
+        raise TypeError(f"set_num_threads: n is {n!r}, expected an int from 1 to 1024")
+    index = n.__index__()
+    if not 1 <= index <= 1024:
+        raise ValueError(f"set_num_threads: wrong number of threads, got {index}, expected 1 to 1024")
+    _core.set_num_threads(index)
+
+
 get_num_threads = _core.num_threads
 
 

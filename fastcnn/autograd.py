@@ -377,6 +377,11 @@ def _roots(
                 )
             gradient = _core.empty_like(tensor, tensor.dtype)
             _core.fill_(gradient, 1.0)
+        elif not isinstance(gradient, Tensor):
+            raise TypeError(
+                f"backward: gradient is a {type(gradient).__name__}, expected a tensor like the output, {tensor.dtype} "
+                f"{tensor.shape}; wrap it with fastcnn.tensor"
+            )
         elif gradient.shape != tensor.shape or gradient.dtype != tensor.dtype:
             raise ValueError(
                 f"backward: gradient is {gradient.dtype} {gradient.shape}, expected {tensor.dtype} {tensor.shape}"

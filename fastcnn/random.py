@@ -223,6 +223,8 @@ def randint(
         if not isinstance(high, (tuple, list)):
             raise TypeError("randint: got no size, expected randint(low, high, size) or randint(high, size)")
         low, high, size = 0, low, high
+    if not low < high:  # before a number is drawn
+        raise ValueError(f"randint: got low {low} and high {high}, expected low < high")
 
     def draw(shape: tuple[int, ...], name: str, key: Any) -> Tensor:
         return _core.random_integers(shape, low, high, key)
@@ -232,6 +234,8 @@ def randint(
 
 def randperm(n: int, *, generator: Generator | None = None, device: str = "cpu") -> Tensor:
     """The numbers 0 .. n-1 (int64) in random order (Fisher and Yates)."""
+    if n < 0:
+        raise ValueError(f"randperm: n is {n}, expected a number >= 0")
     if device.startswith("meta"):
         return _fresh("randperm", (n,), "int64", device, generator, None)
     key = generator_of("randperm", None, generator).key(device)

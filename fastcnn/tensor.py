@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import operator
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -83,11 +84,16 @@ def tensor(data: Any, dtype: Any = None, device: str = "cpu", requires_grad: boo
 def _shape(shape: tuple[Any, ...]) -> tuple[int, ...]:
     if len(shape) == 1 and isinstance(shape[0], (tuple, list)):
         shape = tuple(shape[0])
-    return tuple(int(s) for s in shape)
+    try:
+        return tuple(operator.index(s) for s in shape)
+    except TypeError:
+        raise TypeError(f"empty: shape is {shape!r}, expected ints") from None
 
 
 def empty(*shape: Any, dtype: Any = "float32", device: str = "cpu", requires_grad: bool = False) -> Tensor:
     """An uninitialised tensor."""
+    if not isinstance(device, str):
+        raise TypeError(f"empty: device is {device!r}, expected a name such as 'cpu' or 'meta'")
     out = _core.empty(_shape(shape), dtype_name(dtype), device, _TEMPORARY)
     return requires_grad_(out) if requires_grad else out
 

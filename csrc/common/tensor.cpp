@@ -109,12 +109,13 @@ int normalize_axis(int64_t axis, int ndim, const char* op) {
 
 Tensor Tensor::permute(const Dims& axes) const {
   FC_CHECK(axes.n == ndim(), "permute: got ", axes.n, " axes, expected ", ndim(), " for shape ",
-           to_string(shape));
+           to_string(shape), "; name each axis once");
   Tensor out = detach();
   bool seen[kMaxDims] = {};
   for (int i = 0; i < axes.n; ++i) {
     const int axis = normalize_axis(axes[i], ndim(), "permute");
-    FC_CHECK(!seen[axis], "permute: axis ", axis, " is named twice in ", to_string(axes));
+    FC_CHECK(!seen[axis], "permute: axis ", axis, " is named twice, got ", to_string(axes),
+             ", expected each of ", ndim(), " axes once");
     seen[axis] = true;
     out.shape[i] = shape[axis];
     out.strides[i] = strides[axis];
@@ -191,13 +192,13 @@ Dims infer_shape(const Dims& shape, int64_t count) {
   }
   int64_t known = fastcnn::numel(given);
   if (hole >= 0) {
-    FC_CHECK(known != 0 && count % known == 0, "reshape: cannot infer -1 in ", to_string(shape), " for ",
-             count, " elements");
+    FC_CHECK(known != 0 && count % known == 0, "reshape: cannot infer -1 in ", to_string(shape),
+             ", got a tensor of ", count, " elements, expected a multiple of ", known);
     out[hole] = count / known;
     known *= out[hole];
   }
   FC_CHECK(known == count, "reshape: shape ", to_string(shape), " has ", known, " elements, got a tensor of ",
-           count);
+           count, ", expected as many; one extent may be -1");
   return out;
 }
 

@@ -7,7 +7,8 @@
 namespace fastcnn::ops {
 
 Tensor empty_strided(const Dims& shape, const Dims& strides, DType dtype, Device device, Category category) {
-  for (int64_t extent : shape) FC_CHECK(extent >= 0, "empty: negative extent in shape ", to_string(shape));
+  for (int64_t extent : shape)
+    FC_CHECK(extent >= 0, "empty: negative extent, got shape ", to_string(shape), ", expected 0 or more");
   const int64_t count = numel(shape);
   FC_CHECK(count <= INT64_MAX / int64_t(size_of(dtype)), "empty: shape ", to_string(shape), " of ",
            name_of(dtype), " has more than 2^63 bytes");

@@ -313,11 +313,11 @@ def where(condition: Tensor, a: Any, b: Any) -> Tensor:
     return _Where.apply(condition, _as_tensor(a, like), _as_tensor(b, like))
 
 
-def _as_tensor(x: Any, like: Tensor) -> Tensor:
+def _as_tensor(x: Any, like: Tensor, op: str = "where") -> Tensor:
     if isinstance(x, Tensor):
         return x
     out = _core.empty((), like.dtype, like.device, _core.CATEGORY["temporary"])
-    _core.fill_(out, number_for("where", like.dtype, x))
+    _core.fill_(out, number_for(op, like.dtype, x))
     return out
 
 

@@ -255,15 +255,13 @@ def setitem(x: Tensor, index: Any, value: Any) -> None:
         )
         value = _core.to(value, x.dtype, x.device, True, _TEMPORARY)
     elif not isinstance(value, Tensor):
-        value = _as_tensor(value, x)
+        value = _as_tensor(value, x, "setitem")
     if len(index) == 1 and arrays and value.numel() == 1:
         mask = _index_tensor(index[0], x)
         if mask.dtype == "bool" and mask.ndim and mask.shape == x.shape[: mask.ndim]:
             # One value for all: selected, not collected, so that it works without values too.
             _masked_write(x, mask, value)
             return
-    if value.numel() > 1 and _core.shares_memory(x, value):
-        value = _core.to(value, value.dtype, value.device, True, _TEMPORARY)
     if not arrays:
         target = _raw_slice(x, index)
         _core.copy_(target, _broadcast(value, target.shape))

@@ -171,5 +171,7 @@ def narrow(input: Tensor, dim: int, start: int, length: int) -> Tensor:
     extent = input.shape[dim]
     first = start + extent if start < 0 else start
     if length < 0 or not 0 <= first <= extent - length:
-        raise ValueError(f"narrow: got start {start} and length {length} for an axis of {extent} elements")
+        raise ValueError(
+            f"narrow: got start {start} and length {length} for an axis of {extent} elements, expected a part of it"
+        )
     return getitem(input, (slice(None),) * dim + (slice(first, first + length),))

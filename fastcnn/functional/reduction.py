@@ -32,7 +32,7 @@ from fastcnn.functional.arithmetic import (
     sub,
     where,
 )
-from fastcnn.functional.comparison import eq, isfinite, isnan, logical_or, ne
+from fastcnn.functional.comparison import eq, is_number, isfinite, isnan, logical_or, ne
 from fastcnn.functional.shape import expand, flatten, reshape
 
 __all__ = [
@@ -381,6 +381,10 @@ class _Norm2(Function):
 @_in_float32
 def norm(x: Tensor, p: float = 2.0, dim: Dim = None, keepdim: bool = False) -> Tensor:
     """(sum |x|^p)^(1/p) over `dim`; p may be inf, -inf and 0 (the number of non-zeros)."""
+    if not is_number(p):
+        raise TypeError(f"norm: p is {p!r}, expected a number; 2 is the Euclidean (Frobenius) norm")
+    if x.dtype not in ("float32", "float64", "float16", "bfloat16"):
+        raise TypeError(f"norm: this op takes float tensors, got {x.dtype}; convert with .to('float32')")
     p = float(p)
     axes = _axes("norm", x, dim, keepdim)
     if p == 2.0:

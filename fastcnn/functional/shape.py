@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +11,16 @@ from fastcnn._loader import _core
 from fastcnn.autograd import Context, Function, Tensor
 
 __all__ = ["expand", "flatten", "permute", "reshape", "squeeze", "transpose", "unsqueeze"]
+
+
+def _ints(op: str, values: Sequence[Any], meaning: str) -> tuple[int, ...]:
+    """The one tuple or the numbers that a function was given, as ints."""
+    if len(values) == 1 and isinstance(values[0], (tuple, list)):
+        values = values[0]
+    try:
+        return tuple(operator.index(v) for v in values)
+    except TypeError:
+        raise TypeError(f"{op}: got {tuple(values)!r}, expected ints as {meaning}") from None
 
 
 def _raw_reshape(x: Tensor, shape: tuple[int, ...]) -> Tensor:
@@ -42,9 +53,7 @@ class _Reshape(Function):
 
 def reshape(x: Tensor, *shape: Any) -> Tensor:
     """The elements in logical (NCHW) order with a new shape; one axis may be -1. Copies only if it must."""
-    if len(shape) == 1 and isinstance(shape[0], (tuple, list)):
-        shape = tuple(shape[0])
-    return _Reshape.apply(x, tuple(shape))
+    return _Reshape.apply(x, _ints("reshape", shape, "extents"))
 
 
 def flatten(x: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
@@ -52,7 +61,10 @@ def flatten(x: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     n = max(x.ndim, 1)
     start, end = (start_dim + n if start_dim < 0 else start_dim), (end_dim + n if end_dim < 0 else end_dim)
     if not (0 <= start < n and 0 <= end < n and start <= end):
-        raise ValueError(f"flatten: got start_dim {start_dim} and end_dim {end_dim} for shape {x.shape}")
+        raise ValueError(
+            f"flatten: got start_dim {start_dim} and end_dim {end_dim} for shape {x.shape}, expected two axes from "
+            f"{-n} to {n - 1} in this order"
+        )
     size = 1
     for extent in x.shape[start : end + 1]:
         size *= extent
@@ -77,9 +89,7 @@ class _Permute(Function):
 
 def permute(x: Tensor, *axes: Any) -> Tensor:
     """A view whose axis i is x's axis axes[i]."""
-    if len(axes) == 1 and isinstance(axes[0], (tuple, list)):
-        axes = tuple(axes[0])
-    return _Permute.apply(x, tuple(axes))
+    return _Permute.apply(x, _ints("permute", axes, "axes"))
 
 
 def transpose(x: Tensor, dim0: int, dim1: int) -> Tensor:
@@ -108,13 +118,12 @@ class _Expand(Function):
 
 def expand(x: Tensor, *shape: Any) -> Tensor:
     """A view in which axes of size 1 repeat (stride 0); -1 keeps an axis."""
-    if len(shape) == 1 and isinstance(shape[0], (tuple, list)):
-        shape = tuple(shape[0])
+    shape = _ints("expand", shape, "extents")
     if -1 in shape[: builtins.max(len(shape) - x.ndim, 0)]:
         raise ValueError(
-            f"expand: got -1 for a new axis in {tuple(shape)}, expected an extent (-1 keeps one of {x.shape})"
+            f"expand: got -1 for a new axis in {shape}, expected an extent (-1 keeps one of {x.shape})"
         )
-    return _Expand.apply(x, tuple(shape))
+    return _Expand.apply(x, shape)
 
 
 def unsqueeze(x: Tensor, dim: int) -> Tensor:

@@ -9,6 +9,7 @@ import numpy as np
 
 from fastcnn._loader import _core
 from fastcnn.autograd import Tensor, _phase, enable_grad, no_grad
+from fastcnn.functional.comparison import is_number
 from fastcnn.nn.state import as_tensor
 
 __all__ = ["Optimizer"]
@@ -63,6 +64,10 @@ class Optimizer:
         """Adds parameters with settings of their own (fine-tuning: a smaller lr for the layers that were thawed)."""
         name = type(self).__name__
         group = {**self.defaults, **param_group}
+        if "params" not in group:
+            raise ValueError(
+                f"{name}: got a group with {sorted(param_group)}, expected one with 'params'; add its tensors"
+            )
         params = group["params"]
         group["params"] = params = [params] if isinstance(params, Tensor) else list(params)
         if unknown := set(group) - set(self.defaults) - {"params", "initial_lr", "name", "constraint"}:
@@ -92,7 +97,14 @@ class Optimizer:
         self._require(group, "weight_decay", 0)
 
     def _require(self, group: dict[str, Any], name: str, low: float, below: float | None = None) -> None:
-        for value in np.atleast_1d(group[name]) if name in group else ():
+        if name not in group:
+            return
+        given = group[name]
+        numbers = list(given) if name == "betas" and isinstance(given, (tuple, list)) else [given]
+        if len(numbers) != (2 if name == "betas" else 1) or not all(is_number(v) for v in numbers):
+            wanted = "two numbers, such as (0.9, 0.999)" if name == "betas" else "a number"
+            raise TypeError(f"{type(self).__name__}: {name} is {given!r}, expected {wanted}")
+        for value in numbers:
             if not (value >= low and (below is None or value < below)):
                 limit = f">= {low}" + ("" if below is None else f" and < {below}")
                 raise ValueError(f"{type(self).__name__}: {name} is {group[name]}, expected {limit}")
@@ -196,6 +208,14 @@ class Optimizer:
             ValueError: numbers of groups, parameters or shapes that differ; nothing has been changed then.
         """
         name = type(self).__name__
+        if not isinstance(state_dict, Mapping) or not {"state", "param_groups"} <= set(state_dict):
+            got = (
+                sorted(map(str, state_dict)) if isinstance(state_dict, Mapping) else type(state_dict).__name__
+            )
+            raise ValueError(
+                f"{name}: the state is {got}, expected a mapping with 'state' and 'param_groups'; pass what an "
+                "optimizer's state_dict() returned"
+            )
         saved, entries = state_dict["param_groups"], state_dict["state"]
         sizes, own = [len(g["params"]) for g in saved], [len(g["params"]) for g in self.param_groups]
         if sizes != own:
