@@ -193,7 +193,7 @@ SHAPE = [
     Bad("narrow", lambda: z(5).narrow(0, 3, 4), ValueError, "narrow: got start 3 and length 4 for an axis of 5 elements, expected"),
     Bad("repeat", lambda: z(2, 3).repeat(2), ValueError, r"repeat: got 1 numbers for shape \(2, 3\), expected 2 or more; tile takes fewer"),
     Bad("add", lambda: z(2, 3) + z(4), ValueError, r"add: shapes do not broadcast, got \(2, 3\) and \(4,\), expected equal extents or 1 on axis -1"),
-    Bad("add text", lambda: z(2) + "a", TypeError, "add: got Tensor and str, expected tensors or a tensor and a number; wrap"),
+    Bad("add text", lambda: z(2) + "a", TypeError, "add: got Tensor and str, expected tensors .*; make tensors with fastcnn.tensor"),
     Bad("add_ grows", lambda: z(2).add_(z(2, 2)), ValueError, r"add: in-place result has shape \(2, 2\), expected the target's \(2,\)"),
     Bad("exp of integers", lambda: F.exp(z(2, dtype="int64")), TypeError, "exp: this op takes float tensors, got int64; convert"),
     Bad("empty max", lambda: F.max(z(0)), ValueError, r"max: nothing to take the max of, got shape \(0,\), expected at least one element"),
