@@ -70,8 +70,8 @@ struct Warp {
   unsigned alive;
   std::vector<Collective> open;
   unsigned meetings;  // finished so far
-  char tsan_sync
-      [2];  // two objects in turn: who is early for the next meeting must not order who is late for this
+  // Two objects in turn: who is early for the next meeting must not order who is late for this one.
+  char tsan_sync[2];
 };
 struct Barrier {
   unsigned waiting, phase;

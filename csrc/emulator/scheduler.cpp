@@ -1,6 +1,7 @@
 // Runs one block: GPU threads as fibers, in the order asked for.
 #include <algorithm>
 #include <new>
+#include <numeric>
 
 #include "emulator/core.h"
 #include "emulator/sanitizers.h"
@@ -56,8 +57,6 @@ void Worker::set_up_threads() {
     t.warp = &warps_[i / 32];
     if (!t.tsan_fiber) t.tsan_fiber = tsan::create();  // kept: making one takes 0.1 ms
   }
-  permutation_.resize(count_);
-  for (unsigned i = 0; i < count_; ++i) permutation_[i] = i;
   blockDim = dim;
   gridDim = launch->grid;
 }
@@ -79,11 +78,13 @@ void Worker::run(Launch& l, uint64_t index, uint64_t workers) {
 void Worker::run_block(uint64_t number) {
   const dim3 grid = launch->grid;
   const uint64_t n = launch->blocks();
-  random_.seed(launch->seed * 0x9e3779b97f4a7c15u + number);
   if (launch->order == Order::reverse) number = n - 1 - number;
   if (launch->order == Order::shuffle) {
     number = (number + launch->seed) % n;  // blocks: a rotation, reversed for odd seeds
     if (launch->seed & 1) number = n - 1 - number;
+    random_.seed(launch->seed * 0x9e3779b97f4a7c15u + number);  // whichever worker has the block
+    permutation_.resize(count_);
+    std::iota(permutation_.begin(), permutation_.end(), 0u);
     std::shuffle(permutation_.begin(), permutation_.end(), random_);
   }
   block_ = {static_cast<unsigned>(number % grid.x), static_cast<unsigned>(number / grid.x % grid.y),

@@ -60,6 +60,25 @@ void test_barriers() {
   CHECK(right);
 }
 
+FC_KERNEL turns_kernel(int* turns, int* out) {
+  out[blockIdx.x * blockDim.x + threadIdx.x] = atomicAdd(turns + blockIdx.x, 1);
+  __syncthreads();
+  out[blockIdx.x * blockDim.x + threadIdx.x] += 1000 * atomicAdd(turns + blockIdx.x, 1);
+}
+
+/// A seed gives one order of a block's threads, whichever worker has the block.
+void test_seeds() {
+  std::vector<std::vector<int>> got;
+  for (uint64_t seed : {1, 1, 1, 2}) {
+    const Device<int> turns(std::vector<int>(100)), out(100 * 64);
+    emu::set_workers(1 + static_cast<int>(got.size()));
+    emu::set_order(emu::Order::shuffle, seed);
+    launch("turns", turns_kernel, {dim3(100), dim3(64)}, turns.p, out.p);
+    got.push_back(out.host());
+  }
+  CHECK(got[0] == got[1] && got[0] == got[2] && got[0] != got[3]);
+}
+
 FC_KERNEL vote_barrier_kernel(int* out) {
   const int i = static_cast<int>(threadIdx.x);
   if (i >= 90) return;  // who has returned is not waited for
@@ -233,6 +252,7 @@ int main() {
       test_reduce();
     });
   }
+  test_seeds();
   test_halves();
   return test::report("emulated builtins");
 }
