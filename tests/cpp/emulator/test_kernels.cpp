@@ -28,15 +28,18 @@ bool same_bits(const std::vector<T>& a, const std::vector<T>& b) {
 template <class T>
 void test_relu(DType dtype) {
   for (size_t n : {1, 3, 4, 31, 1023, 4099}) {
-    for (size_t shift : {0, 1}) {
-      std::vector<T> x(n + shift, T(7));
-      for (size_t i = 0; i < n; ++i) x[i + shift] = T(value(i));
-      x[shift] = T(-0.0f);
-      x[n + shift - 1] = n > 1 ? T(NAN) : x[shift];
-      const Device<T> in(x), out(x);
-      cuda::relu({dtype, in.p + shift, out.p + shift, static_cast<int64_t>(n)}, nullptr);
-      for (size_t i = shift; i < x.size(); ++i) x[i] = static_cast<double>(x[i]) < 0 ? T(0.0f) : x[i];
-      CHECK(same_bits(out.host(), x));
+    for (size_t from : {0, 1}) {  // first elements, so that each side may be unaligned
+      for (size_t to : {0, 1}) {
+        std::vector<T> x(n + from, T(7)), want(n + to, T(5));
+        for (size_t i = 0; i < n; ++i) x[i + from] = T(value(i));
+        x[from] = T(-0.0f);
+        if (n > 1) x[from + n - 1] = T(NAN);
+        const Device<T> in(x), out(want);
+        cuda::relu({dtype, in.p + from, out.p + to, static_cast<int64_t>(n)}, nullptr);
+        for (size_t i = 0; i < n; ++i)
+          want[i + to] = static_cast<double>(x[i + from]) < 0 ? T(0.0f) : x[i + from];
+        CHECK(same_bits(out.host(), want));
+      }
     }
   }
 }
