@@ -2,10 +2,12 @@
 
     python scripts/check_nvcc.py                # exit 0: all is well, 1: something is not, 3: there is no nvcc
     python scripts/check_nvcc.py --arch 80      # one architecture
+    python scripts/check_nvcc.py --write        # keeps the figures, after a look at what changed
 
-Warnings are errors, and so are register spills and local memory. Prints registers and shared memory of each kernel
-as ptxas reports them, then looks into the PTX of tests/cpp/emulator/contract.cu for the instructions that the
-wrappers of cuda/ptx.cuh and cuda/vec.cuh stand for: their emulated twins cannot tell whether those strings are right.
+Warnings are errors, and so are register spills and local memory. Registers and shared memory of each kernel, as
+ptxas reports them, must not exceed those kept in csrc/cuda/resources.txt (by the same release of nvcc). The PTX of
+tests/cpp/emulator/contract.cu must hold the instructions that the wrappers of cuda/ptx.cuh and cuda/vec.cuh stand
+for: their emulated twins cannot tell whether those strings are right.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+RESOURCES = ROOT / "csrc" / "cuda" / "resources.txt"
 ARCHITECTURES = {"75": "75", "80": "80", "90a": "90a"}  # 90a: the one that knows wgmma and TMA
 STRICT = ["-std=c++17", "-O3", f"-I{ROOT / 'csrc'}", "-Werror", "all-warnings"]
 PTXAS = ["-Xptxas", "-v,-warn-spills,-warn-lmem-usage"]
@@ -98,6 +101,28 @@ def compile_kernels(nvcc: str, source: Path, architectures: list[str], folder: s
     return source, *run([nvcc, *STRICT, *PTXAS, *codes, "-c", str(source), "-o", target])
 
 
+def kept_figures(text: str) -> tuple[str, dict[tuple[str, str, str], tuple[int, int]]]:
+    """The release of nvcc and, for (file, kernel, architecture), (registers, shared bytes) of resources.txt."""
+    first, *lines = text.splitlines()
+    rows = [line.split(" | ") for line in lines if line.count(" | ") == 4]
+    return first.rpartition(" ")[2], {(f, k, a): (int(r), int(s)) for f, k, a, r, s in rows}
+
+
+def grown(
+    kept: dict[tuple[str, str, str], tuple[int, int]], rows: list[tuple[str, str, str, int, int]]
+) -> list[str]:
+    """Kernels that are new to the table, gone, or need more than it says."""
+    found = {(f, k, a): (r, s) for f, k, a, r, s in rows}
+    architectures = {a for _, _, a in found}
+    complaints = []
+    for key, now in found.items():
+        before = kept.get(key)
+        if before is None or now[0] > before[0] or now[1] > before[1]:
+            complaints.append(f"{' '.join(key)}: registers, shared bytes {now}, kept {before}")
+    gone = [key for key in kept if key[2] in architectures and key not in found]
+    return complaints + [f"{' '.join(key)}: kept, but no longer there" for key in gone]
+
+
 def missing_instructions(ptx: str) -> list[str]:
     """What the contract wants and the PTX does not have."""
     missing = []
@@ -114,6 +139,7 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--arch", choices=ARCHITECTURES, action="append", help="default: all")
+    parser.add_argument("--write", action="store_true", help="keep the figures in csrc/cuda/resources.txt")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     options = parser.parse_args()
     nvcc = find_nvcc()
@@ -135,12 +161,26 @@ def main() -> int:
             rows += [(source.name, *row) for row in resources(text)]
         ptx = f"{folder}/contract.ptx"
         status, text = run([nvcc, *STRICT, "-arch=compute_80", "-ptx", str(contract), "-o", ptx])
-        complaints = [text] if status else missing_instructions(Path(ptx).read_text())
+        complaints = (
+            [text] if status else [f"contract.cu: {c}" for c in missing_instructions(Path(ptx).read_text())]
+        )
+    names = readable([r[1] for r in rows])
+    rows = [(file, name, *figures) for (file, _, *figures), name in zip(rows, names)]
     print("| file | kernel | sm | registers | shared bytes |\n|---|---|---|---:|---:|")
-    for (file, _, arch, registers, shared), name in zip(rows, readable([r[1] for r in rows])):
-        print(f"| {file} | {name} | {arch} | {registers} | {shared} |")
+    for row in rows:
+        print(f"| {' | '.join(map(str, row))} |")
+    release = re.search(r"release ([\d.]+)", run([nvcc, "--version"])[1])[1]
+    ours = sorted(r for r in rows if r[0] != contract.name)
+    if options.write:
+        lines = [f"Registers and shared bytes of each kernel, kept by scripts/check_nvcc.py; nvcc {release}"]
+        RESOURCES.write_text("\n".join([*lines, *(" | ".join(map(str, r)) for r in ours)]) + "\n")
+    kept_release, kept = kept_figures(RESOURCES.read_text())
+    if kept_release == release:
+        complaints += [f"resources.txt: {c}; --write keeps it" for c in grown(kept, ours)]
+    else:
+        print(f"figures not compared: nvcc {release} here, {kept_release} in resources.txt")
     for complaint in complaints:
-        print(f"contract: {complaint}")
+        print(f"wrong: {complaint}")
     print(f"{len(sources)} files, {len(rows)} kernels, sm_{', sm_'.join(architectures)}")
     return 1 if failed or complaints or not rows else 0
 

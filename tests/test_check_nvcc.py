@@ -1,0 +1,67 @@
+"""scripts/check_nvcc.py reads what nvcc says and notices what it should. The compiler itself is only run by CI."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+spec = importlib.util.spec_from_file_location("check_nvcc", ROOT / "scripts" / "check_nvcc.py")
+check_nvcc = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(check_nvcc)
+
+PTXAS = """
+ptxas info    : Compiling entry function '_Z1kPf' for 'sm_80'
+ptxas info    : Function properties for _Z1kPf
+    0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads
+ptxas info    : Used 28 registers, used 1 barriers, 4224 bytes smem, 392 bytes cmem[0]
+ptxas info    : Compiling entry function '_Z1mPf' for 'sm_90a'
+ptxas info    : Used 8 registers, used 0 barriers, 376 bytes cmem[0]
+"""
+
+
+def test_resources_are_read():
+    assert check_nvcc.resources(PTXAS) == [("_Z1kPf", "80", 28, 4224), ("_Z1mPf", "90a", 8, 0)]
+
+
+@pytest.mark.parametrize(
+    ("row", "part"),
+    [
+        (("k.cu", "k", "80", 28, 64), None),
+        (("k.cu", "k", "80", 20, 0), None),
+        (("k.cu", "k", "80", 29, 64), "k.cu k 80: registers, shared bytes (29, 64), kept (28, 64)"),
+        (("k.cu", "k", "80", 28, 65), "kept (28, 64)"),
+        (("k.cu", "k2", "80", 1, 0), "kept None"),
+        (("k.cu", "k2", "80", 1, 0), "k.cu k 80: kept, but no longer there"),
+    ],
+)
+def test_growth_is_noticed(row, part):
+    kept = {("k.cu", "k", "80"): (28, 64), ("k.cu", "k", "75"): (30, 64)}
+    complaints = check_nvcc.grown(kept, [row])
+    assert any(part in c for c in complaints) if part else not complaints
+
+
+def test_kept_figures_belong_to_kernels_that_exist():
+    release, kept = check_nvcc.kept_figures(check_nvcc.RESOURCES.read_text())
+    assert re.fullmatch(r"\d+\.\d+", release)
+    assert {a for _, _, a in kept} == set(check_nvcc.ARCHITECTURES)
+    assert {f for f, _, _ in kept} == {p.name for p in (ROOT / "csrc" / "cuda").rglob("*.cu")}
+    for file, kernel, _ in kept:
+        assert kernel.partition("<")[0] in (ROOT / "csrc" / "cuda" / file).read_text()
+    assert all(0 < registers <= 255 and shared <= 48 << 10 for registers, shared in kept.values())
+
+
+def test_missing_instructions_are_noticed():
+    names = list(check_nvcc.CONTRACT)
+    empty = "".join(f".visible .entry {n}(\n)\n{{\nret;\n}}\n" for n in names)
+    wanted = sum(map(len, check_nvcc.CONTRACT.values()))
+    assert len(check_nvcc.missing_instructions(empty)) == wanted == len(check_nvcc.missing_instructions(""))
+    good = empty.replace(
+        "entry vector_16(\n)\n{\n", "entry vector_16(\n)\n{\nld.global.v4.u32 a;\nst.global.v4.f32 b;\n"
+    )
+    assert len(check_nvcc.missing_instructions(good)) == wanted - 2
+    contract = (ROOT / "tests" / "cpp" / "emulator" / "contract.cu").read_text()
+    assert all(f"void {n}(" in contract for n in names)
