@@ -168,7 +168,7 @@ class OpScope {
   void end();
 
   const char* previous_;
-  uint32_t session_ = 0;  // of the clock; 0 if it does not run
+  uint32_t recording_ = 0;  // of the clock; 0 if it does not run
   int64_t start_ns_ = 0, inner_ns_ = 0;
   OpScope* parent_ = nullptr;
   const char* note_ = "";

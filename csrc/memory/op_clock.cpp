@@ -21,12 +21,12 @@ Clock& clock_of_process() {
   return *clock;
 }
 
-std::atomic<uint32_t> session{0};  // 0 while nobody asks
-std::atomic<uint32_t> last_session{0};
-std::atomic<int64_t> session_start{0};
+std::atomic<uint32_t> recording{0};  // 0 while nobody asks
+std::atomic<uint32_t> last_recording{0};
+std::atomic<int64_t> recording_start{0};
 
 thread_local OpScope* innermost = nullptr;
-thread_local uint32_t numbered_in = 0, number_of_thread = 0;  // the thread's number in that session
+thread_local uint32_t numbered_in = 0, number_of_thread = 0;  // the thread's number in that recording
 
 int64_t now_ns() {
   using namespace std::chrono;
@@ -36,8 +36,8 @@ int64_t now_ns() {
 }  // namespace
 
 void OpScope::begin() {
-  session_ = session.load(std::memory_order_acquire);
-  if (!session_) return;  // stopped meanwhile
+  recording_ = recording.load(std::memory_order_acquire);
+  if (!recording_) return;  // stopped meanwhile
   parent_ = std::exchange(innermost, this);
   start_ns_ = now_ns();
 }
@@ -48,16 +48,16 @@ void OpScope::end() {
   if (parent_) parent_->inner_ns_ += total;
   Clock& clock = clock_of_process();
   const ForkLock lock(clock.mutex);
-  if (session.load(std::memory_order_acquire) != session_) return;
-  if (numbered_in != session_) {
-    numbered_in = session_;
+  if (recording.load(std::memory_order_acquire) != recording_) return;
+  if (numbered_in != recording_) {
+    numbered_in = recording_;
     number_of_thread = clock.threads++;
   }
   clock.calls.push_back({current_op(), current_phase(), note_, current_layer(), number_of_thread,
-                         start_ns_ - session_start.load(), total, total - inner_ns_});
+                         start_ns_ - recording_start.load(), total, total - inner_ns_});
 }
 
-bool OpScope::clock_runs() { return session.load(std::memory_order_relaxed) != 0; }
+bool OpScope::clock_runs() { return recording.load(std::memory_order_relaxed) != 0; }
 
 void note_op(const char* text) {
   if (innermost) innermost->note_ = text;
@@ -66,19 +66,19 @@ void note_op(const char* text) {
 void start_op_clock() {
   Clock& clock = clock_of_process();
   const ForkLock lock(clock.mutex);
-  FC_CHECK(!session.load(),
+  FC_CHECK(!recording.load(),
            "profile: got a second profile while one runs, expected one at a time; leave the first before the "
            "next");
   clock.calls.clear();
   clock.threads = 0;
-  session_start.store(now_ns());
-  session.store(++last_session, std::memory_order_release);
+  recording_start.store(now_ns());
+  recording.store(++last_recording, std::memory_order_release);
 }
 
 std::vector<OpCall> stop_op_clock() {
   Clock& clock = clock_of_process();
   const ForkLock lock(clock.mutex);
-  session.store(0);
+  recording.store(0);
   return std::exchange(clock.calls, {});
 }
 

@@ -68,7 +68,7 @@ OpScope::OpScope(const char* op) : previous_(op_of_thread) {
   if (clock_runs()) begin();
 }
 OpScope::~OpScope() {
-  if (session_) end();
+  if (recording_) end();
   op_of_thread = previous_;
 }
 const char* current_op() { return op_of_thread; }
