@@ -286,3 +286,26 @@ def test_fused_relu_keeps_nan() -> None:
             "conv2d", x, w, None, None, None, None, "relu", "relu", geometry, request(name)
         )
         np.testing.assert_array_equal(np.asarray(y).ravel(), [np.nan, 0.5, 2.5], err_msg=name)
+
+
+@pytest.mark.parametrize("pass_", PASSES)
+def test_the_choice_does_not_depend_on_the_number_of_threads(pass_: str) -> None:
+    """Or bits would: the rows sum in different orders."""
+    shapes = [
+        (3, 24, 33, 31),
+        (8, 64, 56, 56),
+        (1, 512, 7, 7),
+        (2, 16, 9, 9),
+        (64, 1, 28, 28),
+        (8, 96, 14, 14),
+    ]
+    for n_shape in shapes:
+        for filters in (6, 20, 64, 512):
+            chosen = set()
+            for n in (1, 2, 3, 5, 16, 64):
+                with threads(n):
+                    rows = fastcnn.conv_algorithms(
+                        n_shape, (filters, n_shape[1], 3, 3), padding=1, pass_=pass_
+                    )
+                    chosen.add(next(r.name for r in rows if r.chosen))
+            assert len(chosen) == 1, (n_shape, filters, chosen)

@@ -47,8 +47,7 @@ def trained(make: Callable[..., Any]) -> list[Any]:
     return [p.detach()]
 
 
-#: One call or more of every family: f(x, *others) is differentiated where it can be. Each has many tasks. Convolutions
-#: are named: what "auto" takes depends on the number of threads.
+#: One call or more of every family: f(x, *others) is differentiated where it can be. Each has many tasks.
 FAMILIES: dict[str, tuple[Callable[..., Any], tuple[np.ndarray, ...]]] = {
     "elementwise": (lambda x: F.gelu(x * 1.5 + F.sqrt(F.abs(x) + 0.1)), (IMAGES,)),
     "broadcast": (lambda x, y: F.maximum(x, y) / (y + 9), (ROWS, ROWS[:1])),
@@ -62,7 +61,8 @@ FAMILIES: dict[str, tuple[Callable[..., Any], tuple[np.ndarray, ...]]] = {
     "softmax": (lambda x: F.log_softmax(x, 1), (ROWS,)),
     "cross entropy": (lambda x: F.cross_entropy(x, fastcnn.tensor(LABELS)), (ROWS,)),
     "mse": (lambda x, y: F.mse_loss(x, y), (ROWS, ROWS + 1)),
-    "conv": (lambda x, w: F.conv2d(x, w, padding=1, algo="im2col"), (IMAGES, WEIGHT)),
+    "conv": (lambda x, w: F.conv2d(x, w, padding=1), (IMAGES, WEIGHT)),
+    "conv im2col": (lambda x, w: F.conv2d(x, w, padding=1, algo="im2col"), (IMAGES, WEIGHT)),
     "depthwise": (lambda x, w: F.conv2d(x, w, groups=24, algo="depthwise"), (IMAGES, WEIGHT[:, :1].repeat(2, 0)[:24])),
     "conv_transpose": (
         lambda x, w: F.conv_transpose2d(x, w, stride=2, algo="im2col"), (IMAGES[..., :9, :9], data(24, 5, 3, 3))

@@ -31,7 +31,7 @@ struct ConvAlgo {
   const char* (*unsupported)(const ConvProblem&, Pass, const DeviceProps&);
   /// Everything the row needs beside its tensors: packed weights, transforms, partial sums. Pure, host only.
   size_t (*workspace_bytes)(const ConvProblem&, Pass, const DeviceProps&);
-  /// Estimated microseconds from facts of the machine; only their order matters.
+  /// Estimated microseconds from facts of the machine; only their order matters. plan() asks for one thread.
   double (*cost)(const ConvProblem&, Pass, const DeviceProps&);
   /// nullptr in a build without this device.
   void (*run)(const ConvArgs&, Pass, void* stream);
