@@ -312,6 +312,7 @@ def test_a_forked_child_computes_the_same(name: str) -> None:
 LONG = """
 import signal, time, numpy as np, fastcnn
 from fastcnn import functional as F
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell in the background has it ignored
 a = fastcnn.tensor(np.ones((3000, 3000), "float32"))
 F.matmul(a[:64], a)
 print("ready", flush=True)
