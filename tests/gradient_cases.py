@@ -229,6 +229,7 @@ for _axes, _size in ((1, (2, 3, 7)), (2, (2, 2, 5, 6)), (3, (1, 2, 4, 3, 4))):
     CASES[f"max_pool{_axes}d"] = [
         Case(call(f"max_pool{_axes}d", 2), (distinct(*_size),)),
         Case(call(f"max_pool{_axes}d", 3, 1, 1, ceil_mode=True), (distinct(*_size),)),
+        Case(call(f"max_pool{_axes}d", 2, relu=True), (distinct(*_size) - 7.3,)),
     ]
     CASES[f"avg_pool{_axes}d"] = [
         Case(call(f"avg_pool{_axes}d", 2), (distinct(*_size),)),

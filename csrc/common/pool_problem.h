@@ -42,8 +42,9 @@ struct PoolProblem {
   Dims input_shape() const;
   Dims output_shape() const;
   int64_t taps() const { return window[0] * window[1] * window[2]; }
-  /// What a window position (t * window[1] + r) * window[2] + s is kept in for the backward pass.
-  DType tap_dtype() const { return taps() <= 256 ? DType::uint8 : DType::int32; }
+  /// What a window position (t * window[1] + r) * window[2] + s is kept in for the backward pass. With a ReLU in front
+  /// one more code says that no gradient passes: -1, as uint8 255.
+  DType tap_dtype(bool relu) const { return taps() + relu <= 256 ? DType::uint8 : DType::int32; }
 
   PoolSpan span(int axis, int64_t o) const;
   std::vector<PoolSpan> spans(int axis) const;
@@ -60,9 +61,11 @@ struct PoolParams {
   const PoolProblem* problem;
   const void* x;         ///< max forward, avg forward: input; gather: values to pick, of x's shape
   void* y;               ///< forward: output; gather: picked values; indices: int64
-  void* tap;             ///< max: window positions, tap_dtype; nullptr if nobody wants them
+  void* tap;             ///< max: window positions; nullptr if nobody wants them
+  DType tap_dtype;       ///< uint8 or int32
   const void* dy;        ///< backward
   void* dx;              ///< backward
+  bool relu;             ///< max forward: of max(x, 0)
   bool include_padding;  ///< avg: padding counts as cells
   double divisor;        ///< avg: instead of the number of cells; 0 for that number
 };

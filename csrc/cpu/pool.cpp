@@ -66,7 +66,7 @@ void forward(const PoolParams& a, void (*kernel)(const PoolForwardRow*), bool av
     taps.push_back(s.taps);
     first.push_back(s.tap);
   }
-  const size_t tap_bytes = size_of(p.tap_dtype());
+  const size_t tap_bytes = size_of(a.tap_dtype);
   for_each_row(p.N, p.out[0], p.out[1], p.out[2] * p.C, [&](int64_t n, int64_t d, int64_t h) {
     const int64_t at = ((n * p.out[0] + d) * p.out[1] + h) * p.out[2] * p.C;
     PoolForwardRow r{};
@@ -80,6 +80,7 @@ void forward(const PoolParams& a, void (*kernel)(const PoolForwardRow*), bool av
     r.taps[0] = depth[size_t(d)].taps, r.taps[1] = height[size_t(h)].taps;
     r.first[0] = depth[size_t(d)].tap, r.first[1] = height[size_t(h)].tap;
     r.window_h = p.window[1], r.window_w = p.window[2];
+    r.relu = a.relu;
     r.column_offset = offset.data(), r.column_taps = taps.data(), r.column_first = first.data();
     std::vector<double> divisors;
     if (average) {
@@ -108,7 +109,7 @@ void backward(const PoolParams& a, void (*kernel)(const PoolBackwardRow*)) {
     column_code.push_back(hit.tap);
     column_scale.push_back(divisors[2][size_t(hit.out)]);
   }
-  const size_t tap_bytes = size_of(p.tap_dtype());
+  const size_t tap_bytes = size_of(a.tap_dtype);
   for_each_row(p.N, p.in[0], p.in[1], p.in[2] * p.C, [&](int64_t n, int64_t d, int64_t h) {
     std::vector<int64_t> row_offset, row_code;
     std::vector<double> row_scale;
@@ -143,7 +144,8 @@ void with_float(const PoolParams& a, F&& f) {
   dispatch_float(a.problem->dtype, "pool", [&](auto type) { f(type); });
 }
 
-// Calls f(element of the output, n, channel, flat cell in the plane or -1) for every output element.
+// Calls f(element of the output, n, channel, flat cell in the plane or -1) for every output element; -1 for windows in
+// the padding and for those that a ReLU in front stops.
 template <class P, class F>
 void for_each_winner(const PoolParams& a, F&& f) {
   const PoolProblem& p = *a.problem;
@@ -160,7 +162,7 @@ void for_each_winner(const PoolParams& a, F&& f) {
                               code % p.window[2]};
         int64_t cell = 0;
         for (int i = 0; i < 3; ++i) cell = cell * p.in[i] + s[i].first + (t[i] - s[i].tap) * p.step[i];
-        f(at, n, c, empty ? -1 : cell);
+        f(at, n, c, empty || code < 0 || code >= p.taps() ? -1 : cell);
       }
     }
   });
@@ -168,7 +170,7 @@ void for_each_winner(const PoolParams& a, F&& f) {
 
 template <class F>
 void with_winners(const PoolParams& a, F&& f) {
-  if (a.problem->tap_dtype() == DType::uint8)
+  if (a.tap_dtype == DType::uint8)
     for_each_winner<uint8_t>(a, f);
   else
     for_each_winner<int32_t>(a, f);
@@ -180,14 +182,14 @@ void max_pool_forward(const PoolParams& a) {
   with_type(a, [&](auto type) {
     using T = typename decltype(type)::type;
     const PoolKernels k = loops<T>();
-    forward<T>(a, a.problem->tap_dtype() == DType::uint8 ? k.max_forward : k.max_forward_wide, false);
+    forward<T>(a, a.tap_dtype == DType::uint8 ? k.max_forward : k.max_forward_wide, false);
   });
 }
 void max_pool_backward(const PoolParams& a) {
   with_float(a, [&](auto type) {
     using T = typename decltype(type)::type;
     const PoolKernels k = loops<T>();
-    backward<T>(a, a.problem->tap_dtype() == DType::uint8 ? k.max_backward : k.max_backward_wide);
+    backward<T>(a, a.tap_dtype == DType::uint8 ? k.max_backward : k.max_backward_wide);
   });
 }
 void avg_pool_forward(const PoolParams& a) {

@@ -22,6 +22,11 @@ void check_output(const char* op, const PoolProblem& p, const char* what, const 
            to_string(p.output_shape()), " for input ", to_string(p.input_shape()));
 }
 
+void set_taps(PoolParams& a, const Tensor& taps) {
+  a.tap = taps.raw();
+  a.tap_dtype = taps.dtype;
+}
+
 void run(const char* op, const Tensor& t, const PoolParams& params, Kernel kernel) {
   if (t.numel() > 0) launch(context_of(t), op, params, kernel);
 }
@@ -29,7 +34,8 @@ void run(const char* op, const Tensor& t, const PoolParams& params, Kernel kerne
 }  // namespace
 
 std::pair<Tensor, std::optional<Tensor>> max_pool_forward(const char* op, const Tensor& x,
-                                                          const PoolGeometry& geometry, bool want_taps) {
+                                                          const PoolGeometry& geometry, bool want_taps,
+                                                          bool relu) {
   const OpScope scope(op);
   FC_CHECK_TYPE(x.dtype != DType::boolean, op, ": got a bool tensor, expected a float or integer dtype");
   const PoolProblem p = problem_of(op, x.shape, geometry, x.dtype);
@@ -39,12 +45,13 @@ std::pair<Tensor, std::optional<Tensor>> max_pool_forward(const char* op, const 
   const Tensor source = dense(x);
   Tensor y = empty_channels_last(p.output_shape(), x.dtype, x.device());
   std::optional<Tensor> taps;
-  if (want_taps) taps = empty_channels_last(p.output_shape(), p.tap_dtype(), x.device());
+  if (want_taps) taps = empty_channels_last(p.output_shape(), p.tap_dtype(relu), x.device());
   PoolParams a{};
   a.problem = &p;
   a.x = source.raw();
   a.y = y.raw();
-  a.tap = taps ? taps->raw() : nullptr;
+  if (taps) set_taps(a, *taps);
+  a.relu = relu;
   run(op, y, a, cpu::max_pool_forward);
   return {std::move(y), std::move(taps)};
 }
@@ -57,7 +64,7 @@ Tensor max_pool_indices(const char* op, const Dims& x_shape, const Tensor& taps,
   const Tensor y = empty_channels_last(p.output_shape(), DType::int64, taps.device());
   PoolParams a{};
   a.problem = &p;
-  a.tap = taps.raw();
+  set_taps(a, taps);
   a.y = y.raw();
   run(op, y, a, cpu::max_pool_indices);
   return y;
@@ -74,7 +81,7 @@ Tensor max_pool_backward(const char* op, const Dims& x_shape, const Tensor& taps
   const Tensor dx = empty_channels_last(x_shape, dy.dtype, dy.device());
   PoolParams a{};
   a.problem = &p;
-  a.tap = taps.raw();
+  set_taps(a, taps);
   a.dy = source.raw();
   a.dx = dx.raw();
   run(op, dx, a, cpu::max_pool_backward);
@@ -91,7 +98,7 @@ Tensor max_pool_gather(const char* op, const Tensor& x, const Tensor& taps, cons
   PoolParams a{};
   a.problem = &p;
   a.x = source.raw();
-  a.tap = taps.raw();
+  set_taps(a, taps);
   a.y = y.raw();
   run(op, y, a, cpu::max_pool_gather);
   return y;

@@ -9,9 +9,10 @@
 namespace fastcnn::ops {
 
 /// (y, positions of the winners in their windows): uint8, int32 above 256 cells; without `want_taps` an empty
-/// second.
+/// second. `relu`: of max(x, 0).
 std::pair<Tensor, std::optional<Tensor>> max_pool_forward(const char* op, const Tensor& x,
-                                                          const PoolGeometry& geometry, bool want_taps);
+                                                          const PoolGeometry& geometry, bool want_taps,
+                                                          bool relu);
 /// int64 offsets of the winners in the plane of their channel.
 Tensor max_pool_indices(const char* op, const Dims& x_shape, const Tensor& taps,
                         const PoolGeometry& geometry);

@@ -1,6 +1,7 @@
 """Activation functions. Values and gradients follow PyTorch, also at 0, at infinities and for NaN.
 
-Saved for backward: the output for relu, relu6, hardtanh, sigmoid and tanh (it lives anyway), else the input.
+Saved for backward: the output for relu, relu6, hardtanh, sigmoid, tanh and leaky_relu with a slope >= 0 (the layer
+behind keeps it anyway), else the input.
 
 ``inplace=True`` is a permission: the result takes the input's memory unless something else needs that, such as a saved
 tensor or a view. So it never costs a gradient; use the return value, not the argument.
@@ -23,12 +24,17 @@ _U, _B = _core.UNARY, _core.BINARY
 _FROM_OUTPUT = {"relu", "relu6", "hardtanh", "sigmoid", "tanh"}
 
 
+def _from_output(name: str, p0: float) -> bool:
+    """Whether the gradient can be told from the output; of leaky_relu it is a matter of its sign."""
+    return name in _FROM_OUTPUT or (name == "leaky_relu" and p0 >= 0)
+
+
 class _Activation(Function):
     @staticmethod
     def forward(ctx: Context, x: Tensor, name: str, p0: float, p1: float) -> Tensor:
         y = _core.unary(_U[name], x, p0, p1)
         ctx.call = name, p0, p1
-        ctx.save_for_backward(y if name in _FROM_OUTPUT else x)
+        ctx.save_for_backward(y if _from_output(name, p0) else x)
         return y
 
     @staticmethod
@@ -56,7 +62,7 @@ def _activation(x: Tensor, name: str, p0: float = 0.0, p1: float = 0.0, inplace:
             return x
         if x._node is None:
             raise ValueError(f"{name}: inplace=True on a leaf that requires a gradient; use inplace=False")
-        if name in _FROM_OUTPUT and x._storage_users == 1:
+        if x._storage_users == 1 and _from_output(name, p0):
             return _Inplace.apply(x, name, p0, p1)
     return _Activation.apply(x, name, p0, p1)
 

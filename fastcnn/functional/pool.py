@@ -1,7 +1,9 @@
 """Max and average pooling, plain and adaptive, in one, two and three dimensions.
 
 Outputs have channels_last memory. Saved for backward: for max pooling the position of each winner in its window (uint8,
-int32 for windows of more than 256 cells), for average pooling nothing; never the input. Forward and backward have the
+int32 for windows of more than 256 cells), for average pooling nothing; never the input. With ``relu=True`` max pooling
+applies max(x, 0) first, in the same pass: the bits of values and gradients are those of relu and pool one after the
+other, but the output of the ReLU never exists and nothing of it is kept. Forward and backward have the
 same bits for any number of threads: backward is computed by input rows and adds in the order of the outputs.
 
 Rules, those of PyTorch unless said otherwise:
@@ -112,13 +114,13 @@ def batched(axes: int, x: Tensor, function: Callable[[Tensor], Any]) -> Any:
 
 
 class MaxPool(Function):
-    """The largest cell of each window; with `indices` also where it was."""
+    """The largest cell of each window; with `indices` also where it was, with `relu` of max(x, 0)."""
 
     twice = True
 
     @staticmethod
-    def forward(ctx: Context, x: Tensor, op: str, shape: Any, indices: bool) -> Any:
-        y, taps = _core.max_pool_forward(op, x, shape, indices or ctx.needs_input_grad[0])
+    def forward(ctx: Context, x: Tensor, op: str, shape: Any, indices: bool, relu: bool) -> Any:
+        y, taps = _core.max_pool_forward(op, x, shape, indices or ctx.needs_input_grad[0], relu)
         ctx.call = op, x.shape, shape
         ctx.save_for_backward(taps if ctx.needs_input_grad[0] else None)
         return (y, _core.max_pool_indices(op, x.shape, taps, shape)) if indices else y
@@ -127,7 +129,7 @@ class MaxPool(Function):
     def backward(ctx: Context, dy: Tensor | None, _: Tensor | None = None) -> Any:
         (taps,) = ctx.saved_tensors
         dx = None if dy is None else MaxPoolInput.apply(dy, taps, *ctx.call)
-        return dx, None, None, None
+        return dx, None, None, None, None
 
 
 class MaxPoolInput(Function):
@@ -168,10 +170,14 @@ class _Winners(Function):
         return MaxPoolInput.apply(dy, taps, *ctx.call), None, None, None, None
 
 
-def _max(op: str, x: Tensor, shape: Any, indices: bool) -> Any:
+def _max(op: str, x: Tensor, shape: Any, indices: bool, relu: bool = False) -> Any:
+    if indices and relu:  # a stopped window has no winner to name
+        from fastcnn.functional.activation import relu as rectified
+
+        x, relu = rectified(x), False
     if indices or _core.records(x):
-        return MaxPool.apply(x, op, shape, bool(indices))
-    return _core.max_pool_forward(op, x, shape, False)[0]
+        return MaxPool.apply(x, op, shape, bool(indices), bool(relu))
+    return _core.max_pool_forward(op, x, shape, False, bool(relu))[0]
 
 
 def _max_pool(
@@ -183,26 +189,27 @@ def _max_pool(
     dilation: Any,
     ceil_mode: bool,
     indices: bool,
+    relu: bool,
 ) -> Any:
     op = f"max_pool{axes}d"
 
     def run(x: Tensor) -> Any:
-        return _max(op, x, geometry(op, axes, x, kernel, stride, padding, dilation, ceil_mode), indices)
+        return _max(op, x, geometry(op, axes, x, kernel, stride, padding, dilation, ceil_mode), indices, relu)
 
     return batched(axes, x, run)
 
 
 def max_pool1d(
     input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False,
-    return_indices: bool = False,
+    return_indices: bool = False, *, relu: bool = False,
 ) -> Any:  # fmt: skip
     """Largest value of each window along one axis; see :func:`max_pool2d`. input (N, C, L) or (C, L)."""
-    return _max_pool(1, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
+    return _max_pool(1, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices, relu)
 
 
 def max_pool2d(
     input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False,
-    return_indices: bool = False,
+    return_indices: bool = False, *, relu: bool = False,
 ) -> Any:  # fmt: skip
     """Largest value of each window.
 
@@ -215,6 +222,7 @@ def max_pool2d(
         dilation: distance between the cells of a window.
         ceil_mode: round the output size up instead of down.
         return_indices: also return where each maximum was.
+        relu: of max(x, 0), in one pass and without keeping the ReLU's output.
 
     Returns:
         (N, C, P, Q), or that and int64 offsets into the H x W plane of the channel.
@@ -223,15 +231,15 @@ def max_pool2d(
         ValueError: windows that do not fit, padding above half of the window, an empty spatial axis.
         TypeError: a bool tensor.
     """
-    return _max_pool(2, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
+    return _max_pool(2, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices, relu)
 
 
 def max_pool3d(
     input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False,
-    return_indices: bool = False,
+    return_indices: bool = False, *, relu: bool = False,
 ) -> Any:  # fmt: skip
     """Largest value of each window over three axes; see :func:`max_pool2d`. input (N, C, D, H, W) or (C, D, H, W)."""
-    return _max_pool(3, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
+    return _max_pool(3, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices, relu)
 
 
 # ---- average ------------------------------------------------------------------------------------------------------
@@ -341,19 +349,31 @@ def _adaptive(axes: int, op: str, x: Tensor, output_size: Any, pool: Callable[..
 _adaptive_mean = partial(_avg, include=False, divisor=0.0)
 
 
-def adaptive_max_pool1d(input: Tensor, output_size: Any, return_indices: bool = False) -> Any:
+def adaptive_max_pool1d(
+    input: Tensor, output_size: Any, return_indices: bool = False, *, relu: bool = False
+) -> Any:
     """Largest value of each of `output_size` windows; see :func:`adaptive_avg_pool2d`. input (N, C, L) or (C, L)."""
-    return _adaptive(1, "adaptive_max_pool1d", input, output_size, partial(_max, indices=return_indices))
+    return _adaptive(
+        1, "adaptive_max_pool1d", input, output_size, partial(_max, indices=return_indices, relu=relu)
+    )
 
 
-def adaptive_max_pool2d(input: Tensor, output_size: Any, return_indices: bool = False) -> Any:
+def adaptive_max_pool2d(
+    input: Tensor, output_size: Any, return_indices: bool = False, *, relu: bool = False
+) -> Any:
     """Largest value of each window; windows as in :func:`adaptive_avg_pool2d`, indices as in :func:`max_pool2d`."""
-    return _adaptive(2, "adaptive_max_pool2d", input, output_size, partial(_max, indices=return_indices))
+    return _adaptive(
+        2, "adaptive_max_pool2d", input, output_size, partial(_max, indices=return_indices, relu=relu)
+    )
 
 
-def adaptive_max_pool3d(input: Tensor, output_size: Any, return_indices: bool = False) -> Any:
+def adaptive_max_pool3d(
+    input: Tensor, output_size: Any, return_indices: bool = False, *, relu: bool = False
+) -> Any:
     """Largest value of each window; see :func:`adaptive_max_pool2d`. input (N, C, D, H, W) or (C, D, H, W)."""
-    return _adaptive(3, "adaptive_max_pool3d", input, output_size, partial(_max, indices=return_indices))
+    return _adaptive(
+        3, "adaptive_max_pool3d", input, output_size, partial(_max, indices=return_indices, relu=relu)
+    )
 
 
 def adaptive_avg_pool1d(input: Tensor, output_size: Any) -> Tensor:

@@ -52,7 +52,10 @@ class _Plain(Module):
 
 
 class _InPlace(Module):
-    """A function whose only argument is `inplace`: overwrite the input (not allowed if it needs a gradient)."""
+    """A function whose only argument is `inplace`: overwrite the input (not allowed if it needs a gradient).
+
+    A caller whose input nobody else can see says so with ``overwrite=True``.
+    """
 
     _function: str
     _shows_inplace = True
@@ -61,8 +64,8 @@ class _InPlace(Module):
         super().__init__()
         self.inplace = inplace
 
-    def forward(self, input: Tensor) -> Tensor:
-        return getattr(F, self._function)(input, inplace=self.inplace)
+    def forward(self, input: Tensor, *, overwrite: bool = False) -> Tensor:
+        return getattr(F, self._function)(input, inplace=self.inplace or overwrite)
 
     def extra_repr(self) -> str:
         return "inplace=True" if self.inplace and self._shows_inplace else ""
@@ -149,8 +152,8 @@ class LeakyReLU(Module):
         super().__init__()
         self.negative_slope, self.inplace = negative_slope, inplace
 
-    def forward(self, input: Tensor) -> Tensor:
-        return F.leaky_relu(input, self.negative_slope, self.inplace)
+    def forward(self, input: Tensor, *, overwrite: bool = False) -> Tensor:
+        return F.leaky_relu(input, self.negative_slope, self.inplace or overwrite)
 
     def extra_repr(self) -> str:
         return f"negative_slope={self.negative_slope}" + (", inplace=True" if self.inplace else "")
@@ -237,8 +240,8 @@ class Hardtanh(Module):
             )
         self.min_val, self.max_val, self.inplace = min_val, max_val, inplace
 
-    def forward(self, input: Tensor) -> Tensor:
-        return F.hardtanh(input, self.min_val, self.max_val, self.inplace)
+    def forward(self, input: Tensor, *, overwrite: bool = False) -> Tensor:
+        return F.hardtanh(input, self.min_val, self.max_val, self.inplace or overwrite)
 
     def extra_repr(self) -> str:
         return f"min_val={self.min_val}, max_val={self.max_val}" + (", inplace=True" if self.inplace else "")

@@ -7,6 +7,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from fastcnn.nn.fusion import run
 from fastcnn.nn.module import Module, Parameter
 
 __all__ = ["ModuleDict", "ModuleList", "ParameterDict", "ParameterList", "Sequential"]
@@ -81,7 +82,12 @@ class _ModuleSequence(Module):
 
 
 class Sequential(_ModuleSequence):
-    """Calls its modules one after the other: ``Sequential(a, b)`` or ``Sequential(OrderedDict(name=a, ...))``."""
+    """Calls its modules one after the other: ``Sequential(a, b)`` or ``Sequential(OrderedDict(name=a, ...))``.
+
+    Neighbours that need less memory together run together, with the same bits, unless one of them has hooks: a ReLU and
+    a max pool are one pass that keeps one byte per output; a ReLU and a dropout change places, so that what the ReLU
+    keeps is what the next layer keeps anyway; an activation overwrites what a layer before it has just made.
+    """
 
     def __init__(self, *args: Any) -> None:
         super().__init__()
@@ -93,9 +99,7 @@ class Sequential(_ModuleSequence):
                 self.add_module(str(i), module)
 
     def forward(self, input: Any) -> Any:
-        for module in self._modules.values():
-            input = module(input)
-        return input
+        return run(list(self._modules.values()), input)
 
     def __getitem__(self, index: int | slice) -> Any:
         if isinstance(index, slice):

@@ -27,16 +27,11 @@ class _MaxPool(Module):
         self.padding, self.dilation = padding, dilation
         self.return_indices, self.ceil_mode = return_indices, ceil_mode
 
-    def forward(self, input: Tensor) -> Any:
+    def forward(self, input: Tensor, *, relu: bool = False) -> Any:
         return getattr(F, self._function)(
-            input,
-            self.kernel_size,
-            self.stride,
-            self.padding,
-            self.dilation,
-            self.ceil_mode,
-            self.return_indices,
-        )
+            input, self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode, self.return_indices,
+            relu=relu,
+        )  # fmt: skip
 
     def extra_repr(self) -> str:
         return (
@@ -61,6 +56,8 @@ class MaxPool2d(_MaxPool):
         dilation: distance between the cells of a window.
         return_indices: return (values, int64 offsets into the plane of the channel), for :class:`MaxUnpool2d`.
         ceil_mode: round the output size up.
+
+    Called with ``relu=True`` it pools max(x, 0), in one pass; :class:`Sequential` does so after a :class:`ReLU`.
     """
 
     _function = "max_pool2d"
@@ -170,8 +167,8 @@ class _AdaptiveMax(_Adaptive):
         super().__init__(output_size)
         self.return_indices = return_indices
 
-    def forward(self, input: Tensor) -> Any:
-        return getattr(F, self._function)(input, self.output_size, self.return_indices)
+    def forward(self, input: Tensor, *, relu: bool = False) -> Any:
+        return getattr(F, self._function)(input, self.output_size, self.return_indices, relu=relu)
 
 
 class AdaptiveMaxPool1d(_AdaptiveMax):

@@ -16,6 +16,7 @@ struct PoolForwardRow {
   int64_t x_origin;   ///< of the window in depth and height, in elements
   int64_t taps[2], first[2];  ///< window positions in depth and height: how many, and the first
   int64_t window_h, window_w;
+  bool relu;  ///< max: of max(x, 0)
   // Per column: offset of the first cell in elements, positions, first position; for avg the divisor.
   const int64_t *column_offset, *column_taps, *column_first;
   const double* column_divisor;

@@ -2,6 +2,9 @@
 // instruction set (T = float) and by cpu/pool.cpp (the other dtypes).
 //
 // Max: NaN wins, and the last NaN of a window keeps the position; among equals the first (torch's rule).
+// With `relu` the result is, bit for bit, what pooling a ReLU's output gives. A positive (or NaN) maximum is the same.
+// Otherwise the ReLU has made zeros of all cells and the first of them wins: -0 only where that cell is -0. The ReLU
+// stops such a window's gradient, which position -1 (255 as uint8) says: backward finds no cell of that code.
 
 template <class T, class A, class P, bool kPositions>
 void pool_max_pixel(const PoolForwardRow* r, int64_t column, int64_t c0, int width, A lowest) {
@@ -28,6 +31,18 @@ void pool_max_pixel(const PoolForwardRow* r, int64_t column, int64_t c0, int wid
           if (kPositions) at[c] = take ? (int32_t)(code + w) : at[c];
         }
     }
+  if (r->relu) {
+    const bool any = r->taps[0] > 0 && r->taps[1] > 0 && r->column_taps[column] > 0;
+    if (kPositions)
+#pragma GCC ivdep
+      for (int c = 0; c < width; ++c) at[c] = best[c] <= A(0) ? -1 : at[c];
+    if (any)
+#pragma GCC ivdep
+      for (int c = 0; c < width; ++c) {
+        const A first = A(origin[c]), zero = first < A(0) ? A(0) : first;
+        best[c] = best[c] <= A(0) ? zero : best[c];
+      }
+  }
   T* y = (T*)r->y + column * r->channels + c0;
 #pragma GCC ivdep
   for (int c = 0; c < width; ++c) y[c] = T(best[c]);
