@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from fastcnn._loader import _core
+from fastcnn.errors import OutOfMemoryError
 from fastcnn.grad_mode import (
     enable_grad as enable_grad,
 )
@@ -260,7 +261,13 @@ def _run(
         if node._saved is None:
             _ = node.saved_tensors  # raises: freed by an earlier pass
         _core.set_layer(node._saved.layer)
-        results = _call(node, grads, create)
+        try:
+            results = _call(node, grads, create)
+        except OutOfMemoryError as e:
+            from fastcnn.nn.module import locate_owner
+
+            locate_owner([edge for edge in edges if isinstance(edge, Tensor)], e)
+            raise
         grads = g = None
         if not retain:
             node._release()

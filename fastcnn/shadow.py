@@ -17,6 +17,8 @@ from fastcnn.nn.watch import LayerWatch
 from fastcnn.random import Generator, default_generator
 
 _CATEGORY = _core.CATEGORY
+#: Classes of most attributes, none of which is a tensor or holds one.
+_NEVER = frozenset((int, float, bool, str, set, type(None)))
 #: Two dry runs of one model must not exchange its tensors at once.
 _one_at_a_time = threading.RLock()
 
@@ -96,6 +98,7 @@ class DryRun:
 
     def _enter(self) -> DryRun:
         self._undo: list[Any] = []
+        self._walked = [module for model in self.modules for module in model.modules()]
         self.device = _core.memory_acquire_twin(self.of)
         self._shadow = _core.Shadow(self.device)
         try:
@@ -111,17 +114,16 @@ class DryRun:
     def _exchange(self) -> None:
         add, number = self._shadow.add, self.watch.number
         dtype, parameter, buffer = self._dtype, _CATEGORY["parameter"], _CATEGORY["buffer"]
-        for model in self.modules:
-            for module in model.modules():
-                layer = number(module)
-                for t in module._parameters.values():
-                    if t is not None:
-                        add(t, parameter, dtype, layer)
-                for t in module._buffers.values():
-                    if t is not None:
-                        add(t, buffer, dtype, layer)
-                for t in _loose_tensors(module):
-                    add(t, _CATEGORY["temporary"], dtype, layer)
+        for module in self._walked:
+            layer = number(module)
+            for t in module._parameters.values():
+                if t is not None:
+                    add(t, parameter, dtype, layer)
+            for t in module._buffers.values():
+                if t is not None:
+                    add(t, buffer, dtype, layer)
+            for t in _loose_tensors(module):
+                add(t, _CATEGORY["temporary"], dtype, layer)
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 for p in group["params"]:
@@ -136,14 +138,13 @@ class DryRun:
     def _snapshot(self) -> None:
         """Notes what Python objects hold, so that a step may set attributes, modes and counters."""
         undo = self._undo
-        for model in self.modules:
-            for module in model.modules():
-                own = module.__dict__
-                undo.append((own, dict(own)))
-                undo += [(own[k], dict(own[k])) for k in ("_parameters", "_buffers", "_modules")]
-                for value in own.values():
-                    if isinstance(value, Generator):
-                        undo.append((value.__dict__, dict(value.__dict__)))
+        for module in self._walked:
+            own = module.__dict__
+            undo.append((own, dict(own)))
+            undo += [(own[k], dict(own[k])) for k in ("_parameters", "_buffers", "_modules")]
+            for value in own.values():
+                if value.__class__ is Generator or isinstance(value, Generator):
+                    undo.append((value.__dict__, dict(value.__dict__)))
         undo.append((default_generator.__dict__, dict(default_generator.__dict__)))
         for optimizer in self.optimizers:
             undo.append((optimizer.__dict__, dict(optimizer.__dict__)))
@@ -223,6 +224,8 @@ def _base(device: str) -> str:
 def _loose_tensors(module: Any) -> Iterator[Any]:
     """Tensors that are plain attributes, alone or in a list, tuple or dict."""
     for name, value in module.__dict__.items():
+        if value.__class__ in _NEVER:
+            continue
         if isinstance(value, Tensor):
             yield value
         elif isinstance(value, (list, tuple, dict)) and value and not name.startswith("_"):

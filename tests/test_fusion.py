@@ -197,6 +197,36 @@ def test_models_have_the_bits_of_their_layers(name):
     assert train_twice(seeded(lambda m, t: m(t)), model, x) == train_twice(seeded(one_by_one), model, x)
 
 
+@pytest.mark.parametrize("kind", ["plain", "hooked", "replaced"])
+def test_a_model_that_calls_its_pool_itself(kind):
+    """ResNet's stem: one pass for a plain pool; whatever else stands there gets the ReLU's output."""
+    fastcnn.manual_seed(2)
+    model, inputs = models.ResNet(models.resnet.BasicBlock, (1, 1, 1, 1), 5), []
+    if kind == "hooked":
+        model.maxpool.register_forward_pre_hook(lambda _, args: inputs.append(float(args[0].min())))
+    if kind == "replaced":
+        model.maxpool = nn.Identity()
+    x = np.random.default_rng(1).standard_normal((2, 3, 32, 32)).astype(np.float32)
+    got = train_twice(lambda m, t: m(t), model, x)
+    assert inputs == ([0.0, 0.0] if kind == "hooked" else [])
+    pool = model.maxpool
+    model.maxpool = nn.Sequential(nn.ReLU(), pool)
+    model.maxpool[0].register_forward_hook(lambda *_: None)
+    assert train_twice(lambda m, t: m(t), model, x) == got
+
+
+def test_fire_joins_before_its_relu():
+    fastcnn.manual_seed(2)
+    fire = models.squeezenet.Fire(4, 3, 5)
+    x = np.random.default_rng(1).standard_normal((2, 4, 6, 6)).astype(np.float32)
+
+    def parts(m, t):
+        t = F.relu(m.squeeze(t))
+        return F.cat([F.relu(m.expand1x1(t)), F.relu(m.expand3x3(t))], 1)
+
+    assert train_twice(lambda m, t: m(t), fire, x) == train_twice(parts, fire, x)
+
+
 def test_an_input_is_not_overwritten():
     x = tensor(np.linspace(-1, 1, 16).reshape(1, 1, 4, 4))
     before = bits(x)

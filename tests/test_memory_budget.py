@@ -59,6 +59,33 @@ def test_budgets_that_are_none(budget):
             ask()
 
 
+@pytest.mark.parametrize(
+    ("share", "text"),
+    [(0.5, r"^in 2 \(Conv2d\): conv2d\.forward: out of"), (0.97, r"^in 2 \(Conv2d\): conv2d\.backward_w")],
+)
+def test_out_of_memory_names_the_layer(share, text):
+    """Forward the error passes the modules on its way up; backward the layer's parameters tell."""
+    import gc
+
+    model = nn.Sequential(
+        nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 64, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten()
+    )
+    model.append(nn.Linear(64 * 14 * 14, 10))
+    gc.collect()
+    own = sum(-(-p.nbytes // 512) * 512 for p in model.parameters())
+    base = memory.allocated_bytes() - own
+    predicted = memory.estimate(model, (8, 3, 32, 32))
+    assert predicted.peak_at.op == "conv2d.backward_weight"
+    x, y = np.zeros((8, 3, 32, 32), np.float32), np.zeros(8, np.int64)
+    optimizer = optim.SGD(model.parameters())
+    memory.set_limit(base + int(predicted.peak_bytes * share))
+    try:
+        with pytest.raises(OutOfMemoryError, match=text):
+            train_step(model, F.cross_entropy, optimizer, x, y)
+    finally:
+        memory.set_limit(None)
+
+
 def test_under_a_limit_n_runs_and_the_next_is_refused():
     import gc
 

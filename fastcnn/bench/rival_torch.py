@@ -124,6 +124,10 @@ def _norm_act(norm: Any, input: Any, residual: Any = None) -> Any:
     return F.relu(y, inplace=True)
 
 
+def _relu_pool(pool: Any, x: Any) -> Any:
+    return pool(F.relu(x, inplace=True))
+
+
 def zoo() -> Any:
     """fastcnn/models, read with torch in fastcnn's place: the architectures are written in torch's names."""
     if "fastcnn.models" in sys.modules:
@@ -141,9 +145,10 @@ def zoo() -> Any:
     autograd = types.ModuleType("fastcnn.autograd")
     autograd.Tensor = torch.Tensor  # type: ignore[attr-defined]
     sys.modules["fastcnn.autograd"] = autograd
-    fused = types.ModuleType("fastcnn.nn.norm_act")
-    fused.norm_act = _norm_act  # type: ignore[attr-defined]
-    sys.modules["fastcnn.nn.norm_act"] = fused
+    for name, function in (("norm_act", _norm_act), ("fusion", _relu_pool)):
+        fused = types.ModuleType(f"fastcnn.nn.{name}")
+        setattr(fused, function.__name__[1:], function)
+        sys.modules[fused.__name__] = fused
     assert importlib.util.find_spec("fastcnn.models") is not None
     return importlib.import_module("fastcnn.models")
 

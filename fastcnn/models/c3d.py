@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastcnn import functional as F
 from fastcnn import nn
 from fastcnn.autograd import Tensor
+from fastcnn.nn.fusion import relu_pool
 
 
 class C3D(nn.Module):
@@ -33,11 +34,11 @@ class C3D(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, input: Tensor) -> Tensor:
-        x = self.pool1(F.relu(self.conv1(input)))
-        x = self.pool2(F.relu(self.conv2(x)))
-        x = self.pool3(F.relu(self.conv3b(F.relu(self.conv3a(x)))))
-        x = self.pool4(F.relu(self.conv4b(F.relu(self.conv4a(x)))))
-        x = self.pool5(F.relu(self.conv5b(F.relu(self.conv5a(x))))).flatten(1)
+        x = relu_pool(self.pool1, self.conv1(input))
+        x = relu_pool(self.pool2, self.conv2(x))
+        x = relu_pool(self.pool3, self.conv3b(F.relu(self.conv3a(x))))
+        x = relu_pool(self.pool4, self.conv4b(F.relu(self.conv4a(x))))
+        x = relu_pool(self.pool5, self.conv5b(F.relu(self.conv5a(x)))).flatten(1)
         x = self.dropout(F.relu(self.fc6(x)))
         return self.fc8(self.dropout(F.relu(self.fc7(x))))
 

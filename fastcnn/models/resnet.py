@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from fastcnn import init, nn
 from fastcnn.autograd import Tensor
+from fastcnn.nn.fusion import relu_pool
 from fastcnn.nn.norm_act import norm_act
 
 
@@ -99,7 +100,7 @@ class ResNet(nn.Module):
         return nn.Sequential(*blocks)
 
     def forward(self, input: Tensor) -> Tensor:
-        x = self.maxpool(norm_act(self.bn1, self.conv1(input)))
+        x = relu_pool(self.maxpool, self.bn1(self.conv1(input)))
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
         return self.fc(self.avgpool(x).flatten(1))
 

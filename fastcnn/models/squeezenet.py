@@ -18,7 +18,8 @@ class Fire(nn.Module):
 
     def forward(self, input: Tensor) -> Tensor:
         x = F.relu(self.squeeze(input))
-        return F.cat([F.relu(self.expand1x1(x)), F.relu(self.expand3x3(x))], 1)
+        # Joined first: one tensor for the ReLU's gradient and the next layer's, not the parts beside the whole.
+        return F.relu(F.cat([self.expand1x1(x), self.expand3x3(x)], 1), inplace=True)
 
 
 class SqueezeNet(nn.Module):

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from fastcnn.functional.activation import relu
 from fastcnn.nn.activation import SELU, Hardswish, Hardtanh, LeakyReLU, ReLU, ReLU6, SiLU
 from fastcnn.nn.conv import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 from fastcnn.nn.dropout import Dropout, Dropout1d, Dropout2d, Dropout3d
@@ -38,7 +39,7 @@ from fastcnn.nn.pool import (
     MaxPool3d,
 )  # fmt: skip
 
-__all__ = ["run"]
+__all__ = ["is_plain", "relu_pool", "run"]
 
 _POOLS = frozenset((MaxPool1d, MaxPool2d, MaxPool3d, AdaptiveMaxPool1d, AdaptiveMaxPool2d, AdaptiveMaxPool3d))
 _DROPS = frozenset((Dropout, Dropout1d, Dropout2d, Dropout3d))
@@ -50,9 +51,16 @@ _FRESH = frozenset((
 ))  # fmt: skip
 
 
-def _plain(module: Any) -> bool:
-    """Nobody changed what it does or looks at it."""
+def is_plain(module: Any) -> bool:
+    """Nobody changed what the module does, or looks at it."""
     return not module._hooks and "forward" not in module.__dict__
+
+
+def relu_pool(pool: Any, x: Any) -> Any:
+    """pool(relu(x)), for models that call their layers themselves; one pass if `pool` is a plain max pool."""
+    if type(pool) in _POOLS and is_plain(pool) and not pool.return_indices:
+        return pool(x, relu=True)
+    return pool(relu(x))
 
 
 def run(modules: Sequence[Module], x: Any) -> Any:
@@ -63,15 +71,15 @@ def run(modules: Sequence[Module], x: Any) -> Any:
         module = modules[i]
         kind = type(module)
         i += 1
-        if kind in _OVERWRITING and _plain(module):
+        if kind in _OVERWRITING and is_plain(module):
             after: Any = modules[i] if kind is ReLU and i < count else None
-            if type(after) in _POOLS and _plain(after) and not after.return_indices:
+            if type(after) in _POOLS and is_plain(after) and not after.return_indices:
                 x, fresh = after(x, relu=True), False
                 i += 1
                 continue
             if (
                 type(after) in _DROPS
-                and _plain(after)
+                and is_plain(after)
                 and after.training
                 and after.p > 0
                 and not after.inplace
@@ -83,5 +91,5 @@ def run(modules: Sequence[Module], x: Any) -> Any:
             fresh = False
             continue
         x = module(x)
-        fresh = kind in _FRESH and _plain(module)
+        fresh = kind in _FRESH and is_plain(module)
     return x

@@ -6,6 +6,7 @@ which attribute access looks through. What differs from PyTorch is documented at
 
 from __future__ import annotations
 
+import gc
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
@@ -255,14 +256,18 @@ class Module:
     ) -> Iterator[tuple[str, Module]]:
         """(path, module) of this module and all below, parents first; a shared module once."""
         memo = set() if memo is None else memo
-        if id(self) in memo:
-            return
-        if remove_duplicate:
-            memo.add(id(self))
-        yield prefix, self
-        for name, child in self._modules.items():
-            if child is not None:
-                yield from child.named_modules(memo, f"{prefix}.{name}" if prefix else name, remove_duplicate)
+        waiting = [(prefix, self)]
+        while waiting:
+            path, module = waiting.pop()
+            if id(module) in memo:
+                continue
+            if remove_duplicate:
+                memo.add(id(module))
+            yield path, module
+            children = module._modules
+            if children:
+                start = f"{path}." if path else ""
+                waiting += [(start + n, m) for n, m in reversed(children.items()) if m is not None]
 
     def modules(self) -> Iterator[Module]:
         """This module and all below."""
@@ -504,6 +509,25 @@ class Module:
         if not children and len(lines) <= 1:
             return f"{self._get_name()}({extra})"
         return f"{self._get_name()}(\n  " + "\n  ".join(lines + children) + "\n)"
+
+
+def locate_owner(parameters: list[Tensor], error: BaseException) -> None:
+    """Puts the path of the layer that has one of these parameters in front of the text of an error in backward.
+
+    The tape knows no modules, so all that are alive are looked through; errors may take their time.
+    """
+    wanted = set(map(id, parameters))
+    if not wanted or getattr(error, "_raised_in", None) is not None:
+        return
+    modules = [o for o in gc.get_objects() if isinstance(o, Module) and "_modules" in o.__dict__]
+    inner = {id(child) for m in modules for child in m._modules.values()}
+    for root in modules:
+        if id(root) in inner:
+            continue
+        for path, module in root.named_modules():
+            if path and any(id(p) in wanted for p in module._parameters.values()):
+                error.args = (f"in {path} ({type(module).__name__}): {error}",)
+                return
 
 
 def _locate(module: Module, error: BaseException) -> None:
