@@ -144,6 +144,8 @@ def block():
     return [
         nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
         nn.Conv2d(8, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(inplace=True), nn.Dropout2d(0.25, seed=2),
+        nn.Conv2d(8, 8, 3, padding=1), nn.BatchNorm2d(8, affine=False), nn.ReLU6(),
+        nn.Conv2d(8, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(3, 1, 1),
         nn.Conv2d(8, 8, 3, padding=1), nn.LeakyReLU(0.1), nn.AdaptiveMaxPool2d(4),
         nn.ReLU(), nn.AdaptiveMaxPool2d(3), nn.Flatten(),
         nn.Linear(72, 32), nn.ReLU(), nn.Dropout(0.5, seed=1),

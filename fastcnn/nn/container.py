@@ -85,8 +85,9 @@ class Sequential(_ModuleSequence):
     """Calls its modules one after the other: ``Sequential(a, b)`` or ``Sequential(OrderedDict(name=a, ...))``.
 
     Neighbours that need less memory together run together, with the same bits, unless one of them has hooks: a ReLU and
-    a max pool are one pass that keeps one byte per output; a ReLU and a dropout change places, so that what the ReLU
-    keeps is what the next layer keeps anyway; an activation overwrites what a layer before it has just made.
+    a max pool are one pass that keeps one byte per output, batch norm and ReLU one that keeps the norm's input; a ReLU
+    and a dropout change places, so that what the ReLU keeps is what the next layer keeps anyway; an activation
+    overwrites what a layer before it has just made.
     """
 
     def __init__(self, *args: Any) -> None:

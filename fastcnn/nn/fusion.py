@@ -3,6 +3,7 @@
 * ReLU, then max pool: one pass. Nothing is kept but the winners' positions, of which one value says "no gradient".
 * ReLU, then dropout: they commute bit for bit (both select; the scale is positive), and the other way round the ReLU
   overwrites the new tensor and keeps it, as does the linear or convolution layer behind. One tensor instead of two.
+* Batch norm, then ReLU or ReLU6: one pass, which needs the norm's input only.
 * A layer, then an activation: the activation overwrites what the layer made, which nobody else can hold.
 
 A layer takes part only if it is exactly of the class named here, its ``forward`` is the class's, and nobody hooked it:
@@ -30,6 +31,7 @@ from fastcnn.nn.norm import (
     InstanceNorm3d,
     LayerNorm,
 )  # fmt: skip
+from fastcnn.nn.norm_act import fuses_activation
 from fastcnn.nn.pool import (
     AdaptiveMaxPool1d,
     AdaptiveMaxPool2d,
@@ -42,6 +44,7 @@ from fastcnn.nn.pool import (
 __all__ = ["is_plain", "relu_pool", "run"]
 
 _POOLS = frozenset((MaxPool1d, MaxPool2d, MaxPool3d, AdaptiveMaxPool1d, AdaptiveMaxPool2d, AdaptiveMaxPool3d))
+_ACTIVATIONS = {ReLU: "relu", ReLU6: "relu6"}
 _DROPS = frozenset((Dropout, Dropout1d, Dropout2d, Dropout3d))
 _OVERWRITING = frozenset((ReLU, ReLU6, LeakyReLU, Hardtanh, SELU, SiLU, Hardswish))
 #: Layers that always return a new tensor and keep none of it.
@@ -56,11 +59,19 @@ def is_plain(module: Any) -> bool:
     return not module._hooks and "forward" not in module.__dict__
 
 
+def _drops(dropout: Any) -> bool:
+    if type(dropout) not in _DROPS or not is_plain(dropout):
+        return False
+    return dropout.training and dropout.p > 0 and not dropout.inplace  # else it may return the very input
+
+
 def relu_pool(pool: Any, x: Any) -> Any:
     """pool(relu(x)), for models that call their layers themselves; one pass if `pool` is a plain max pool."""
-    if type(pool) in _POOLS and is_plain(pool) and not pool.return_indices:
-        return pool(x, relu=True)
-    return pool(relu(x))
+    return pool(x, relu=True) if _pools_relu(pool) else pool(relu(x))
+
+
+def _pools_relu(pool: Any) -> bool:
+    return type(pool) in _POOLS and is_plain(pool) and not pool.return_indices
 
 
 def run(modules: Sequence[Module], x: Any) -> Any:
@@ -71,25 +82,26 @@ def run(modules: Sequence[Module], x: Any) -> Any:
         module = modules[i]
         kind = type(module)
         i += 1
+        after: Any = modules[i] if i < count else None
         if kind in _OVERWRITING and is_plain(module):
-            after: Any = modules[i] if kind is ReLU and i < count else None
-            if type(after) in _POOLS and is_plain(after) and not after.return_indices:
-                x, fresh = after(x, relu=True), False
+            if kind is ReLU and _pools_relu(after):
+                x = after(x, relu=True)
                 i += 1
-                continue
-            if (
-                type(after) in _DROPS
-                and is_plain(after)
-                and after.training
-                and after.p > 0
-                and not after.inplace
-            ):
-                x, fresh = module(after(x), overwrite=True), False
+            elif kind is ReLU and _drops(after):
+                x = module(after(x), overwrite=True)
                 i += 1
-                continue
-            x = module(x, overwrite=True) if fresh else module(x)
+            else:
+                x = module(x, overwrite=True) if fresh else module(x)
             fresh = False
-            continue
-        x = module(x)
-        fresh = kind in _FRESH and is_plain(module)
+        elif type(after) in _ACTIVATIONS and fuses_activation(module) and is_plain(after):
+            if type(after) is ReLU and i + 1 < count and _pools_relu(modules[i + 1]):
+                x = modules[i + 1](module(x), relu=True)
+                i += 2
+            else:
+                x = module(x, activation=_ACTIVATIONS[type(after)])
+                i += 1
+            fresh = False
+        else:
+            x = module(x)
+            fresh = kind in _FRESH and is_plain(module)
     return x

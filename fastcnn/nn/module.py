@@ -519,7 +519,8 @@ def locate_owner(parameters: list[Tensor], error: BaseException) -> None:
     wanted = set(map(id, parameters))
     if not wanted or getattr(error, "_raised_in", None) is not None:
         return
-    modules = [o for o in gc.get_objects() if isinstance(o, Module) and "_modules" in o.__dict__]
+    # Of the type alone: isinstance asks some objects for their __class__, which may do anything.
+    modules = [o for o in gc.get_objects() if issubclass(type(o), Module) and "_modules" in o.__dict__]
     inner = {id(child) for m in modules for child in m._modules.values()}
     for root in modules:
         if id(root) in inner:
