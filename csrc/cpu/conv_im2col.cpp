@@ -24,30 +24,72 @@
 namespace fastcnn::cpu {
 namespace {
 
+PatchGemm forward_product(const ConvProblem& p, const Volume& x) {
+  PatchGemm g{};
+  g.gather = conv_input_patches(p, x);
+  g.groups = p.G;
+  g.source_group = p.channels_per_group() * x.channel;
+  g.rows = p.N * p.out_pixels();
+  g.depth = p.taps() * p.channels_per_group();
+  g.columns = p.filters_per_group();
+  return g;
+}
+
+/// One residue class of dx; `filters` are packed for all of them, and `transposed` again for those that want it so.
+PatchGemm backward_product(const ConvProblem& p, const Volume& dy, const Volume& dx, const float* filters,
+                           const float* transposed, const ConvPhase (&phase)[3]) {
+  PatchGemm g{};
+  g.gather = conv_gradient_patches(p, dy, phase);
+  g.groups = p.G;
+  g.source_group = p.filters_per_group() * dy.channel;
+  g.rows = p.N * phase[0].count * phase[1].count * phase[2].count;
+  g.depth = phase[0].taps * phase[1].taps * phase[2].taps * p.filters_per_group();
+  g.columns = p.channels_per_group();
+  const size_t offset = filters ? conv_phase_filter_offset(p, phase) : 0;
+  g.filter = filters ? filters + offset : nullptr;
+  g.narrow_filter = transposed ? transposed + offset : nullptr;
+  g.out = dx;
+  for (int a = 0; a < 3; ++a) {
+    g.out.data += phase[a].first * dx.axis[a];
+    g.out.axis[a] *= p.stride[a];
+  }
+  return g;
+}
+
 struct ForwardSpace {
-  float *filters, *prologue, *bias, *scratch;
+  float *filters, *transposed, *prologue, *bias, *scratch;
   size_t scratch_floats, bytes;
   ForwardSpace(const ConvProblem& p, int threads, void* base) {
     FloatArena arena(base);
     const int64_t depth = p.taps() * p.channels_per_group(), columns = p.filters_per_group();
     filters = arena.take(packed_filter_floats(p.G, depth, columns));
+    const PatchGemm g = forward_product(p, Volume{});
+    transposed = arena.take(patch_gemm_is_narrow(g) ? packed_filter_floats(p.G, depth, columns) : 0);
     prologue = arena.take(p.prologue.scale_shift ? 2 * p.C : 0);
     bias = arena.take(p.epilogue.bias ? p.K : 0);
-    scratch_floats = patch_gemm_scratch_floats(depth, columns);
+    scratch_floats = patch_gemm_scratch_floats(g);
     scratch = arena.take(threads * scratch_floats);
     bytes = arena.bytes();
   }
 };
 
 struct BackwardInputSpace {
-  float *filters, *padded, *scratch;
+  float *filters, *transposed, *padded, *scratch;
   size_t scratch_floats, bytes;
   BackwardInputSpace(const ConvProblem& p, int threads, void* base) {
     FloatArena arena(base);
     const int64_t depth = p.taps() * p.filters_per_group(), columns = p.channels_per_group();
     filters = arena.take(packed_filter_floats(p.G, depth, columns));
-    padded = arena.take(conv_needs_fold(p) ? p.N * conv_with_padding_inside(p).in_pixels() * p.C : 0);
-    scratch_floats = patch_gemm_scratch_floats(depth, columns);
+    const ConvProblem inner = conv_needs_fold(p) ? conv_with_padding_inside(p) : p;
+    padded = arena.take(conv_needs_fold(p) ? p.N * inner.in_pixels() * p.C : 0);
+    scratch_floats = 0;
+    bool narrow = false;
+    conv_for_each_phase(inner, [&](const ConvPhase(&phase)[3]) {
+      const PatchGemm g = backward_product(inner, Volume{}, Volume{}, nullptr, nullptr, phase);
+      scratch_floats = std::max(scratch_floats, patch_gemm_scratch_floats(g));
+      narrow = narrow || patch_gemm_is_narrow(g);
+    });
+    transposed = arena.take(narrow ? packed_filter_floats(p.G, depth, columns) : 0);
     scratch = arena.take(threads * scratch_floats);
     bytes = arena.bytes();
   }
@@ -57,25 +99,14 @@ struct BackwardInputSpace {
 void backward_input_zeros(const ConvProblem& p, const Volume& dy, const Volume& dx,
                           const BackwardInputSpace& space, int threads) {
   const int64_t phases[3] = {conv_phases(p, 0), conv_phases(p, 1), conv_phases(p, 2)};
-  const auto product_of = [&](const ConvPhase(&phase)[3]) {
-    PatchGemm g{};
-    g.gather = conv_gradient_patches(p, dy, phase);
-    g.groups = p.G;
-    g.source_group = p.filters_per_group() * dy.channel;
-    g.rows = p.N * phase[0].count * phase[1].count * phase[2].count;
-    g.depth = phase[0].taps * phase[1].taps * phase[2].taps * p.filters_per_group();
-    g.columns = p.channels_per_group();
-    g.filter = space.filters + conv_phase_filter_offset(p, phase);
-    g.out = dx;
-    for (int a = 0; a < 3; ++a) {
-      g.out.data += phase[a].first * dx.axis[a];
-      g.out.axis[a] *= p.stride[a];
-    }
-    return g;
-  };
   if (p.N * p.in_pixels() * p.C == 0) return;
-  const ConvPhase widest[3] = {conv_phase(p, 0, 0), conv_phase(p, 1, 0), conv_phase(p, 2, 0)};
-  const int64_t phase_tasks = patch_gemm_tasks(product_of(widest));  // no class has more pixels than class 0
+  int64_t phase_tasks = 0;
+  conv_for_each_phase(p, [&](const ConvPhase(&phase)[3]) {
+    const PatchGemm g = backward_product(p, dy, dx, space.filters, space.transposed, phase);
+    phase_tasks = std::max(phase_tasks, patch_gemm_tasks(g));
+    if (patch_gemm_is_narrow(g))
+      patch_gemm_transpose_filter(g, space.transposed + conv_phase_filter_offset(p, phase));
+  });
   parallel_for(
       phases[0] * phases[1] * phases[2] * phase_tasks,
       [&](int64_t task, int slot) {
@@ -83,7 +114,7 @@ void backward_input_zeros(const ConvProblem& p, const Volume& dy, const Volume& 
         const ConvPhase phase[3] = {conv_phase(p, 0, i / phases[2] / phases[1]),
                                     conv_phase(p, 1, i / phases[2] % phases[1]),
                                     conv_phase(p, 2, i % phases[2])};
-        const PatchGemm g = product_of(phase);
+        const PatchGemm g = backward_product(p, dy, dx, space.filters, space.transposed, phase);
         if (part < patch_gemm_tasks(g)) patch_gemm_task(g, part, space.scratch + slot * space.scratch_floats);
       },
       threads);
@@ -109,14 +140,8 @@ void conv_im2col_forward(const ConvArgs& args) {
   const ConvProblem& p = *args.problem;
   const ForwardSpace space(p, args.threads, args.workspace);
   const Volume x = volume(args.x);
-  PatchGemm g{};
-  g.gather = conv_input_patches(p, x);
+  PatchGemm g = forward_product(p, x);
   conv_set_prologue(args, space.prologue, &g.gather);
-  g.groups = p.G;
-  g.source_group = p.channels_per_group() * x.channel;
-  g.rows = p.N * p.out_pixels();
-  g.depth = p.taps() * p.channels_per_group();
-  g.columns = p.filters_per_group();
   g.filter = space.filters;
   g.out = volume(args.y);
   g.relu = p.epilogue.activation == Unary::relu;
@@ -127,6 +152,8 @@ void conv_im2col_forward(const ConvArgs& args) {
   if (p.epilogue.residual) g.residual = volume(args.residual);
   if (g.rows == 0) return;
   conv_pack_forward(p, volume(args.w), space.filters, args.threads);
+  g.narrow_filter = space.transposed;
+  if (patch_gemm_is_narrow(g)) patch_gemm_transpose_filter(g, space.transposed);
   parallel_for(
       patch_gemm_tasks(g),
       [&](int64_t task, int slot) { patch_gemm_task(g, task, space.scratch + slot * space.scratch_floats); },
@@ -165,6 +192,31 @@ size_t conv_im2col_workspace_bytes(const ConvProblem& p, Pass pass, const Device
   }
 }
 
+namespace {
+
+/// What makes a product slower than its multiply-adds: gathered elements, and lanes without work.
+struct Shape {
+  bool gathers = false, narrow = false;
+  Shape(const ConvProblem& p, Pass pass) {
+    if (pass == Pass::backward_weight) {
+      gathers = !conv_im2col_weight_is_narrow(p);
+    } else if (pass == Pass::forward) {
+      add(forward_product(p, Volume{}));
+    } else {
+      conv_for_each_phase(p, [&](const ConvPhase(&phase)[3]) {
+        const PatchGemm g = backward_product(p, Volume{}, Volume{}, nullptr, nullptr, phase);
+        if (g.depth > 0) add(g);
+      });
+    }
+  }
+  void add(const PatchGemm& g) {
+    gathers = gathers || patch_gemm_gathers(g);
+    narrow = narrow || patch_gemm_is_narrow(g);
+  }
+};
+
+}  // namespace
+
 double conv_im2col_cost(const ConvProblem& p, Pass pass, const DeviceProps& props) {
   // Multiply-adds at 60 % of a nominal peak, in whole vectors of columns, plus patches and filters as bytes.
   const double lanes = props.isa == "avx512" ? 16 : props.isa == "avx2" ? 8 : 4;
@@ -174,9 +226,12 @@ double conv_im2col_cost(const ConvProblem& p, Pass pass, const DeviceProps& prop
   const double columns = pass == Pass::forward          ? filters
                          : pass == Pass::backward_input ? p.channels_per_group()
                                                         : std::max(patch, filters);
-  const double waste = std::ceil(columns / lanes) * lanes / std::max(columns, 1.0);
+  const Shape shape(p, pass);
+  double waste = std::ceil(columns / lanes) * lanes / std::max(columns, 1.0);
+  if (shape.narrow) waste = std::min(waste, 1.5);
   const double depth = pass == Pass::backward_input ? filters * double(p.taps()) : patch;
-  const double gathered = 4.0 * double(p.N) * double(p.out_pixels()) * double(p.G) * depth;
+  double gathered = 4.0 * double(p.N) * double(p.out_pixels()) * double(p.G) * depth;
+  if (!shape.gathers) gathered = 4.0 * double(p.N) * double(p.in_pixels()) * double(p.C);  // copied once
   const double packed = 4.0 * double(p.K) * patch;
   return 4.0 + (p.flops() * waste / gflops + gathered / 8 + packed / 2) / (1e3 * std::max(props.threads, 1));
 }

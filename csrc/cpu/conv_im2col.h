@@ -10,6 +10,8 @@ namespace fastcnn::cpu {
 size_t conv_im2col_forward_bytes(const ConvProblem& p, int threads);
 size_t conv_im2col_backward_input_bytes(const ConvProblem& p, int threads);
 size_t conv_im2col_backward_weight_bytes(const ConvProblem& p, int threads);
+/// Whether backward_weight reads patches in place rather than gather them.
+bool conv_im2col_weight_is_narrow(const ConvProblem& p);
 void conv_im2col_forward(const ConvArgs& args);
 void conv_im2col_backward_input(const ConvArgs& args);
 void conv_im2col_backward_weight(const ConvArgs& args);

@@ -3,12 +3,16 @@
 // The product is cut into chunks of (t,r,s,c) and k, and, where those are too few to go round, the pixels into
 // splits whose partial sums are added in order afterwards. The cut is a function of the problem only, so bits do
 // not depend on the number of threads. Whichever of the two sides fills vectors better gives the columns.
+//
+// Where filter rows are short runs of the source (first layers), patches are not gathered: a filter row's patches are
+// a matrix in the source itself (patch_lines.h), and one product adds up some output lines of an image.
 #include <algorithm>
 #include <cstring>
 
 #include "cpu/conv_algos.h"
 #include "cpu/conv_im2col.h"
 #include "cpu/isa.h"
+#include "cpu/patch_lines.h"
 #include "cpu/thread_pool.h"
 
 namespace fastcnn::cpu {
@@ -17,28 +21,63 @@ namespace {
 constexpr int64_t kBlockPixels = 128;  // depth of one product: 128 x (192 + 64) floats in L2 beside the sums
 constexpr int64_t kChunkRows = 192;    // a multiple of every tile's rows
 constexpr int64_t kChunkColumns = 256;
-constexpr int64_t kWantedTasks = 32;
-constexpr int64_t kPanel = 64;   // columns of the widest ISA's register tile
-constexpr int64_t kVector = 16;  // lanes of the widest ISA
-constexpr int64_t kReduceFilters = 16;
+constexpr int64_t kInPlaceStride = 256;
+constexpr int64_t kWantedTasks = 16;
+constexpr int64_t kPanel = 64;      // columns of the widest ISA's register tile
+constexpr int64_t kVector = 16;     // lanes of the widest ISA
+constexpr int64_t kNarrowRun = 96;  // floats of a filter row, at most, where patches are read in place
+constexpr int64_t kStageFloats = 32 << 10;  // of dy in one product of those
+constexpr int64_t kReduceFilters = 16, kReduceChannels = 64;
 
 int64_t div_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 int64_t round_up(int64_t a, int64_t b) { return div_up(a, b) * b; }
 
 struct Cut {
   bool filters_are_rows;  // else patches are
-  int64_t rows, columns, row_chunks, column_chunks;
+  int64_t rows, columns, chunk_rows, chunk_columns, row_chunks, column_chunks;
   int64_t pixels, block_pixels, blocks, splits;
-  explicit Cut(const ConvProblem& p) {
+  PatchLines lines;
+  bool narrow;
+  int64_t stage_lines, stage_columns;  // of dy, where narrow
+  // Two pixels' few filters share a vector; their patches then begin `shift` floats apart in one longer run.
+  bool paired = false;
+  int64_t run, shift, pair_floats = 0;
+  explicit Cut(const ConvProblem& p)
+      : lines(conv_input_patches(p, Volume{}), p.N * p.out_pixels(), div_up(kWantedTasks, p.G)) {
     const int64_t patch = p.taps() * p.channels_per_group(), filters = p.filters_per_group();
+    run = p.filter[2] * p.channels_per_group();
+    shift = p.stride[2] * p.channels_per_group();
+    narrow = lines.usable && run <= kNarrowRun && (p.dilation[2] == 1 || p.filter[2] == 1);
+    if (narrow) {
+      filters_are_rows = false;
+      rows = patch, columns = filters;
+      row_chunks = column_chunks = 1;
+      splits = std::max<int64_t>(1, std::min(div_up(kWantedTasks, p.G), lines.images * lines.blocks));
+      paired = filters <= kVector / 2 && lines.width % 2 == 0 && run + shift < 2 * run;
+      pair_floats = paired ? p.filter[1] * (run + shift) * 2 * filters : 0;
+      stage_columns = paired ? filters : round_up(filters, kVector);
+      stage_lines = std::max<int64_t>(1, kStageFloats / (lines.width * stage_columns));
+      stage_lines = std::min(stage_lines, lines.block_lines);
+      return;
+    }
     const auto fill = [](int64_t n) {
       return double(n) / double(round_up(std::max<int64_t>(n, 1), kVector));
     };
-    filters_are_rows = fill(patch) > fill(filters);
+    // Filters as rows keep the order of dw; the other way round costs a transposition.
+    filters_are_rows = fill(patch) * 1.1 > fill(filters);
     rows = filters_are_rows ? filters : patch;
     columns = filters_are_rows ? patch : filters;
     row_chunks = div_up(rows, kChunkRows);
     column_chunks = div_up(columns, kChunkColumns);
+    if (p.G * row_chunks * column_chunks < kWantedTasks) {
+      row_chunks = std::max(row_chunks, rows / 96);
+      column_chunks = std::max(column_chunks, columns / 128);
+    }
+    chunk_rows = round_up(div_up(std::max<int64_t>(rows, 1), std::max<int64_t>(row_chunks, 1)), 6);
+    chunk_columns =
+        round_up(div_up(std::max<int64_t>(columns, 1), std::max<int64_t>(column_chunks, 1)), kVector);
+    row_chunks = div_up(rows, chunk_rows);
+    column_chunks = div_up(columns, chunk_columns);
     pixels = p.N * p.out_pixels();
     blocks = div_up(pixels, kBlockPixels);
     block_pixels = div_up(pixels, std::max<int64_t>(blocks, 1));  // equal blocks
@@ -54,8 +93,9 @@ struct Space {
     FloatArena arena(base);
     partial = arena.take(cut.splits * p.G * cut.rows * cut.columns);
     prologue = arena.take(p.prologue.scale_shift ? 2 * p.C : 0);
-    scratch_floats = kBlockPixels * (std::min(cut.rows, kChunkRows) +
-                                     round_up(std::min(cut.columns, kChunkColumns), kVector));
+    scratch_floats = cut.narrow ? cut.lines.window_floats + cut.pair_floats + kVector +
+                                      cut.stage_lines * cut.lines.width * cut.stage_columns
+                                : kBlockPixels * (cut.chunk_rows + cut.chunk_columns);
     scratch = arena.take(threads * scratch_floats);
     bytes = arena.bytes();
   }
@@ -68,14 +108,20 @@ struct Side {
   int64_t plain;  // stride if rows can be read in place, else -1
 };
 
+/// Where sums go: row after row, all groups, all splits.
+struct Matrix {
+  float* data;
+  int64_t row;
+};
+
 void run_task(const Side& row_side, const Side& column_side, const ConvProblem& p, const Cut& cut,
-              int64_t task, float* partial, float* scratch) {
+              int64_t task, const Matrix& out, float* scratch) {
   const Kernels& isa = kernels();
   const int64_t nr = isa.gemm.nr;
-  const int64_t j = task % cut.column_chunks * kChunkColumns,
-                columns = std::min(kChunkColumns, cut.columns - j);
+  const int64_t j = task % cut.column_chunks * cut.chunk_columns,
+                columns = std::min(cut.chunk_columns, cut.columns - j);
   task /= cut.column_chunks;
-  const int64_t i = task % cut.row_chunks * kChunkRows, rows = std::min(kChunkRows, cut.rows - i);
+  const int64_t i = task % cut.row_chunks * cut.chunk_rows, rows = std::min(cut.chunk_rows, cut.rows - i);
   task /= cut.row_chunks;
   const int64_t group = task % p.G, split = task / p.G;
   const int64_t first = cut.blocks * split / cut.splits, last = cut.blocks * (split + 1) / cut.splits;
@@ -88,18 +134,19 @@ void run_task(const Side& row_side, const Side& column_side, const ConvProblem& 
   };
   const Gather row_gather = of_group(row_side), column_gather = of_group(column_side);
   float* a_block = scratch;
-  float* b_block = scratch + kBlockPixels * std::min(cut.rows, kChunkRows);
+  float* b_block = scratch + kBlockPixels * cut.chunk_rows;
   // In place only where rows are short and follow each other: long strides fall on few sets of the L1 cache. And
   // vectors must not reach past the last column.
-  const bool a_plain = row_side.plain >= 0 && row_side.plain <= kChunkRows;
-  const bool b_plain = column_side.plain >= 0 && column_side.plain <= nr && columns % isa.gemm.lanes == 0;
+  const bool a_plain = row_side.plain >= 0 && row_side.plain <= kInPlaceStride;
+  const bool b_plain =
+      column_side.plain >= 0 && column_side.plain <= kInPlaceStride && columns % isa.gemm.lanes == 0;
 
   GemmTile t;
   t.a_row = 1;
   t.m = static_cast<int>(rows);
-  t.c_row = cut.columns;
+  t.c_row = out.row;
   t.accumulate = 0;
-  float* c = partial + ((split * p.G + group) * cut.rows + i) * cut.columns + j;
+  float* c = out.data + ((split * p.G + group) * cut.rows + i) * out.row + j;
   int64_t block = first;
   do {
     const int64_t pixel = block * cut.block_pixels;
@@ -112,16 +159,17 @@ void run_task(const Side& row_side, const Side& column_side, const ConvProblem& 
       t.a = a_block;
       t.a_col = rows;
     }
+    const float* b = b_block;
+    if (b_plain) {
+      b = column_gather.source + pixel * column_side.plain + j;
+      t.b_row = column_side.plain;
+    } else {
+      t.b_row = round_up(columns, isa.gemm.lanes);
+      isa.gather.rows(&column_gather, pixel, t.k, j, j + columns, b_block, t.b_row);
+    }
     for (int64_t n = 0; n < columns; n += nr) {
       t.n = static_cast<int>(std::min(nr, columns - n));
-      if (b_plain) {
-        t.b = column_gather.source + pixel * column_side.plain + j + n;
-        t.b_row = column_side.plain;
-      } else {
-        t.b_row = round_up(t.n, isa.gemm.lanes);
-        isa.gather.rows(&column_gather, pixel, t.k, j + n, j + n + t.n, b_block, t.b_row);
-        t.b = b_block;
-      }
+      t.b = b + n;
       t.c = c + n;
       isa.gemm.tile(&t);
     }
@@ -129,31 +177,134 @@ void run_task(const Side& row_side, const Side& column_side, const ConvProblem& 
   } while (++block < last);
 }
 
-/// dw[k, ...] = sum over splits, for kReduceFilters filters of one group.
-void reduce_task(const ConvProblem& p, const Cut& cut, int64_t task, const float* partial, const Volume& dw) {
-  const int64_t Cg = p.channels_per_group(), Kg = p.filters_per_group(), parts = div_up(Kg, kReduceFilters);
-  const int64_t group = task / parts, k = task % parts * kReduceFilters,
-                filters = std::min(kReduceFilters, Kg - k);
-  const int64_t by_filter = cut.filters_are_rows ? cut.columns : 1,
-                by_patch = cut.filters_are_rows ? 1 : cut.columns;
-  const int64_t by_split = p.G * cut.rows * cut.columns;
-  const float* source = partial + group * cut.rows * cut.columns + k * by_filter;
-  float* out = dw.data + (group * Kg + k) * dw.batch;
+/// The sums of one split and group where patches are runs of the source.
+void run_narrow_task(const Side& patches, const Side& gradient, const ConvProblem& p, const Cut& cut,
+                     int64_t task, float* partial, float* scratch) {
+  const Kernels& isa = kernels();
+  const PatchLines& lines = cut.lines;
+  const int64_t nr = isa.gemm.nr, group = task % p.G, split = task / p.G, width = lines.width;
+  const int64_t items = lines.images * lines.blocks, all_pixels = p.N * p.out_pixels();
+  const int64_t pixels = cut.paired ? 2 : 1, rows = cut.run + (cut.paired ? cut.shift : 0),
+                columns = pixels * cut.columns;
+  Gather source = patches.gather, dy = gradient.gather;
+  source.source += group * patches.group, dy.source += group * gradient.group;
+  if (source.scale) source.scale += group * source.channels, source.shift += group * source.channels;
+  float* pair_sums = scratch + lines.window_floats;
+  float* staged = pair_sums + cut.pair_floats;
+  float* out = partial + (split * p.G + group) * cut.rows * cut.columns;
+  float* sums = cut.paired ? pair_sums : out;
+
+  GemmSegment segment[kMaxSegments];
+  GemmTile t;
+  t.segment = segment;
+  t.a_row = 1;
+  t.m = static_cast<int>(rows);
+  t.c_row = columns;
+  t.k = width / pixels;
+  t.accumulate = 0;
+  for (int64_t item = items * split / cut.splits; item < items * (split + 1) / cut.splits; ++item) {
+    const int64_t image = item / lines.blocks, first = item % lines.blocks * lines.block_lines;
+    const int64_t count = std::min(lines.block_lines, lines.height - first);
+    const PatchWindow window = patch_window(source, lines, image, first, count, true, scratch);
+    t.a_col = pixels * p.stride[2] * window.pixel;
+    for (int64_t done = 0; done < count; done += cut.stage_lines) {
+      const int64_t now = std::min(cut.stage_lines, count - done);
+      const int64_t pixel = (image * lines.height + first + done) * width;
+      // In place if vectors that reach past the last column stay inside of the tensor.
+      const bool in_place = gradient.plain == cut.columns &&
+                            (columns % isa.gemm.lanes == 0 ||
+                             (all_pixels - pixel - now * width) * gradient.plain >= isa.gemm.lanes);
+      const float* b = staged;
+      const int64_t b_pixel = in_place ? gradient.plain : cut.stage_columns;
+      if (in_place)
+        b = dy.source + pixel * gradient.plain;
+      else
+        isa.gather.rows(&dy, pixel, now * width, 0, cut.columns, staged, b_pixel);
+      t.b_row = pixels * b_pixel;
+      t.segments = static_cast<int>(now);
+      for (int64_t i = 0; i < now; ++i)
+        segment[i] = {(done + i) * p.stride[1] * window.line, i * width * b_pixel};
+      for (int64_t r = 0; r < p.filter[1]; ++r) {
+        t.a = window.base + r * p.dilation[1] * window.line;
+        for (int64_t j = 0; j < columns; j += nr) {
+          t.n = static_cast<int>(std::min(nr, columns - j));
+          t.b = b + j;
+          t.c = sums + r * rows * columns + j;
+          isa.gemm.tile(&t);
+        }
+      }
+      t.accumulate = 2;  // a line or so is one chain, so that errors grow slowly
+    }
+  }
+  if (!cut.paired) return;
+  for (int64_t r = 0; r < p.filter[1]; ++r)
+    for (int64_t i = 0; i < cut.run; ++i) {
+      const float* first = pair_sums + (r * rows + i) * columns;
+      const float* second = first + cut.shift * columns + cut.columns;
+      for (int64_t k = 0; k < cut.columns; ++k) *out++ = first[k] + second[k];
+    }
+}
+
+/// dw[k, ...] = sum over splits, for kReduceFilters filters of one group; partial sums are [filter][patch].
+void reduce_rows(const ConvProblem& p, const Cut& cut, const float* source, int64_t filters, float* out,
+                 const Volume& dw) {
+  const int64_t Cg = p.channels_per_group(), by_split = p.G * cut.rows * cut.columns;
+  for (int64_t f = 0; f < filters; ++f, out += dw.batch)
+    for (int64_t first = 0; first < Cg; first += kReduceChannels) {
+      const int64_t channels = std::min(kReduceChannels, Cg - first);
+      int64_t tap = 0;
+      for (int64_t t = 0; t < p.filter[0]; ++t)
+        for (int64_t r = 0; r < p.filter[1]; ++r)
+          for (int64_t s = 0; s < p.filter[2]; ++s, ++tap) {
+            const float* from = source + f * cut.columns + tap * Cg + first;
+            float sum[kReduceChannels];
+            for (int64_t c = 0; c < channels; ++c) sum[c] = from[c];
+            for (int64_t split = 1; split < cut.splits; ++split)
+              for (int64_t c = 0; c < channels; ++c) sum[c] += from[split * by_split + c];
+            float* at = out + t * dw.axis[0] + r * dw.axis[1] + s * dw.axis[2] + first * dw.channel;
+            for (int64_t c = 0; c < channels; ++c) at[c * dw.channel] = sum[c];
+          }
+    }
+}
+
+/// The same where they are [patch][filter].
+void reduce_columns(const ConvProblem& p, const Cut& cut, const float* source, int64_t filters, float* out,
+                    const Volume& dw) {
+  const int64_t Cg = p.channels_per_group(), by_split = p.G * cut.rows * cut.columns;
   for (int64_t t = 0; t < p.filter[0]; ++t)
     for (int64_t r = 0; r < p.filter[1]; ++r)
       for (int64_t s = 0; s < p.filter[2]; ++s) {
         float* at = out + t * dw.axis[0] + r * dw.axis[1] + s * dw.axis[2];
-        for (int64_t c = 0; c < Cg; ++c, at += dw.channel, source += by_patch) {
+        for (int64_t c = 0; c < Cg; ++c, at += dw.channel, source += cut.columns) {
           float sum[kReduceFilters];
-          for (int64_t f = 0; f < filters; ++f) sum[f] = source[f * by_filter];
+          for (int64_t f = 0; f < filters; ++f) sum[f] = source[f];
           for (int64_t split = 1; split < cut.splits; ++split)
-            for (int64_t f = 0; f < filters; ++f) sum[f] += source[split * by_split + f * by_filter];
+            for (int64_t f = 0; f < filters; ++f) sum[f] += source[split * by_split + f];
           for (int64_t f = 0; f < filters; ++f) at[f * dw.batch] = sum[f];
         }
       }
 }
 
+void reduce_task(const ConvProblem& p, const Cut& cut, int64_t task, const float* partial, const Volume& dw) {
+  const int64_t Kg = p.filters_per_group(), parts = div_up(Kg, kReduceFilters);
+  const int64_t group = task / parts, k = task % parts * kReduceFilters,
+                filters = std::min(kReduceFilters, Kg - k);
+  const float* source = partial + group * cut.rows * cut.columns;
+  float* out = dw.data + (group * Kg + k) * dw.batch;
+  if (cut.filters_are_rows)
+    reduce_rows(p, cut, source + k * cut.columns, filters, out, dw);
+  else
+    reduce_columns(p, cut, source + k, filters, out, dw);
+}
+
+/// dw is the matrix of partial sums, filter by filter.
+bool is_plain(const ConvProblem& p, const Volume& dw) {
+  return dw.channel == 1 && p.taps() == 1 && dw.batch >= p.channels_per_group();
+}
+
 }  // namespace
+
+bool conv_im2col_weight_is_narrow(const ConvProblem& p) { return Cut(p).narrow; }
 
 size_t conv_im2col_backward_weight_bytes(const ConvProblem& p, int threads) {
   return Space(p, Cut(p), threads, nullptr).bytes;
@@ -167,18 +318,26 @@ void conv_im2col_backward_weight(const ConvArgs& args) {
   Side patches{conv_input_patches(p, x), p.channels_per_group() * x.channel, -1};
   conv_set_prologue(args, space.prologue, &patches.gather);
   Side gradient{conv_output_rows(p, dy), p.filters_per_group() * dy.channel, -1};
-  if (cut.pixels > 0) {
-    patches.plain = gather_plain_stride(patches.gather, cut.pixels);
-    gradient.plain = gather_plain_stride(gradient.gather, cut.pixels);
+  const int64_t pixels = p.N * p.out_pixels();
+  if (pixels > 0) {
+    patches.plain = gather_plain_stride(patches.gather, pixels);
+    gradient.plain = gather_plain_stride(gradient.gather, pixels);
   }
   const Side &rows = cut.filters_are_rows ? gradient : patches,
              &columns = cut.filters_are_rows ? patches : gradient;
+  const bool in_place = cut.filters_are_rows && cut.splits == 1 && is_plain(p, dw);
+  const Matrix out = in_place ? Matrix{dw.data, dw.batch} : Matrix{space.partial, cut.columns};
   parallel_for(
       cut.splits * p.G * cut.row_chunks * cut.column_chunks,
       [&](int64_t task, int slot) {
-        run_task(rows, columns, p, cut, task, space.partial, space.scratch + slot * space.scratch_floats);
+        float* scratch = space.scratch + slot * space.scratch_floats;
+        if (cut.narrow)
+          run_narrow_task(patches, gradient, p, cut, task, space.partial, scratch);
+        else
+          run_task(rows, columns, p, cut, task, out, scratch);
       },
       args.threads);
+  if (in_place) return;
   parallel_for(
       p.G * div_up(p.filters_per_group(), kReduceFilters),
       [&](int64_t task, int) { reduce_task(p, cut, task, space.partial, dw); }, args.threads);

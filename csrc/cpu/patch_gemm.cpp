@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "cpu/isa.h"
+#include "cpu/patch_lines.h"
 
 namespace fastcnn::cpu {
 namespace {
@@ -14,14 +15,44 @@ constexpr int64_t kRowMultiple = 12;     // of a tile's rows
 constexpr int64_t kBlockDepth = 256;     // 192 x 256 floats of patches stay in L2 beside a panel of 256 x 64
 constexpr int64_t kMaxPanelWidth = 64;   // of every ISA
 constexpr int64_t kPartColumns = 256;    // of one task: to gather again for the next 256 costs under 3 %
-constexpr int64_t kFewTasks = 16;        // with fewer, parts are half as wide
+constexpr int64_t kLongLine = 12, kFewColumns = 32;
+constexpr int64_t kCachedFilter = 256 << 10;  // floats
+constexpr int64_t kDotLanes = 16;             // of the widest ISA
+constexpr int64_t kFewTasks = 16;             // with fewer, parts are half as wide
 
 int64_t div_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
+/// Columns that fill less of a vector than the depth does, adding up the lanes included.
+bool few_columns(const PatchGemm& p) {
+  const int64_t taps_w = p.gather.axis[2].taps, joined = p.gather.axis[2].tap_step == 1 ? taps_w : 1;
+  const int64_t run = p.gather.channels * joined, segments = p.depth / std::max<int64_t>(run, 1);
+  return p.columns * (div_up(run, kDotLanes) * segments + 8) < p.depth;
+}
+
+bool patches_are_pixels(const Gather& g) {
+  return g.axis[1].taps * g.axis[2].taps == 1 && g.axis[1].step == 1 && g.axis[2].step == 1;
+}
+
 /// How the product is cut into tasks; a function of the problem only.
 struct Cut {
+  PatchLines lines;
+  bool narrow;
   int64_t block_rows, blocks, part_columns, parts;
-  explicit Cut(const PatchGemm& p) {
+  explicit Cut(const PatchGemm& p)
+      : lines(p.gather, p.rows,
+              div_up(kFewTasks, std::max<int64_t>(1, p.groups * div_up(p.columns, kPartColumns)))) {
+    narrow = lines.usable && few_columns(p);
+    // Short lines fill wide tiles badly, and filters that leave the L2 cache want many rows at a time.
+    const bool long_lines = lines.width >= kLongLine || p.columns <= kFewColumns;
+    const bool cached = p.depth * std::min(p.columns, kPartColumns) <= kCachedFilter;
+    if (patches_are_pixels(p.gather) || !long_lines || !cached) lines.usable = narrow;
+    if (lines.usable) {
+      part_columns = kPartColumns;
+      parts = div_up(p.columns, part_columns);
+      block_rows = lines.block_lines * lines.width;
+      blocks = lines.images * lines.blocks;
+      return;
+    }
     const int64_t least = std::min<int64_t>(4, div_up(p.rows, kSmallBlockRows));
     blocks = std::max({int64_t{1}, div_up(p.rows, kBlockRows), least});
     // Equal blocks, in whole tiles.
@@ -111,6 +142,71 @@ void scatter(const PatchGemm& p, int64_t row, int64_t rows, int64_t channel, int
   }
 }
 
+/// Stretches of the depth for one output line, window line `line` on; those in zero padding are left out.
+int line_segments(const PatchGemm& p, const PatchWindow& window, int64_t out_line, int64_t line,
+                  int64_t b_row, GemmSegment* segment) {
+  const GatherAxis &h = p.gather.axis[1], &w = p.gather.axis[2];
+  const int64_t channels = p.gather.channels;
+  int n = 0;
+  for (int64_t r = 0; r < h.taps; ++r) {
+    const int64_t at = out_line * h.step + h.offset + r * h.tap_step;
+    if (p.gather.padding == kPadZeros && (at < 0 || at >= h.extent)) continue;
+    const int64_t a = (line + r * h.tap_step) * window.line, b = r * w.taps * channels * b_row;
+    if (window.joined) {
+      segment[n++] = {a, b};
+      continue;
+    }
+    for (int64_t s = 0; s < w.taps; ++s)
+      segment[n++] = {a + s * w.tap_step * window.pixel, b + s * channels * b_row};
+  }
+  return n;
+}
+
+/// One block of output lines.
+void line_task(const PatchGemm& p, const Gather& gather, const PatchLines& lines, bool narrow, int64_t block,
+               int64_t channel, int64_t columns, const float* filter, float* scratch) {
+  const Kernels& isa = kernels();
+  const int64_t nr = isa.gemm.nr, image = block / lines.blocks,
+                first = block % lines.blocks * lines.block_lines,
+                count = std::min(lines.block_lines, lines.height - first);
+  const PatchWindow window = patch_window(gather, lines, image, first, count, false, scratch);
+  float* staged = scratch + lines.window_floats;
+  const bool in_place = p.out.channel == 1;
+
+  GemmSegment segment[kMaxSegments];
+  GemmTile t;
+  t.segment = segment;
+  t.a_row = gather.axis[2].step * window.pixel;
+  t.a_col = 1;
+  t.a = window.base;
+  t.b_row = narrow ? p.depth : nr;
+  t.c_row = in_place ? p.out.axis[2] : columns;
+  t.k = gather.channels * (window.joined ? gather.axis[2].taps : 1);
+  t.m = static_cast<int>(lines.width);
+  t.accumulate = 0;
+  for (int64_t i = 0; i < count; ++i) {
+    t.segments = line_segments(p, window, first + i, i * gather.axis[1].step, narrow ? 1 : nr, segment);
+    const int64_t row = (image * lines.height + first + i) * lines.width;
+    float* c = staged;
+    if (in_place) c = p.out.data + image * p.out.batch + (first + i) * p.out.axis[1] + channel;
+    if (narrow) {
+      t.b = filter;
+      t.c = c;
+      t.n = static_cast<int>(columns);
+      isa.gemm.dot(&t);
+    } else {
+      for (int64_t j = 0; j < columns; j += nr) {
+        t.b = filter + j * p.depth;
+        t.c = c + j;
+        t.n = static_cast<int>(std::min(nr, columns - j));
+        isa.gemm.tile(&t);
+      }
+    }
+    if (p.bias || p.residual.data || p.relu) finish(p, row, lines.width, channel, columns, c, t.c_row);
+    if (!in_place) scatter(p, row, lines.width, channel, columns, c);
+  }
+}
+
 }  // namespace
 
 int64_t gather_plain_stride(const Gather& g, int64_t rows) {
@@ -125,8 +221,25 @@ size_t packed_filter_floats(int64_t groups, int64_t depth, int64_t columns) {
   return groups * depth * div_up(columns, kMaxPanelWidth) * kMaxPanelWidth;
 }
 
-size_t patch_gemm_scratch_floats(int64_t depth, int64_t columns) {
-  return kBlockRows * (std::min(depth, kBlockDepth) + std::min(columns, kPartColumns));
+bool patch_gemm_gathers(const PatchGemm& p) { return !Cut(p).lines.usable && !patches_are_pixels(p.gather); }
+
+bool patch_gemm_is_narrow(const PatchGemm& p) { return Cut(p).narrow; }
+
+void patch_gemm_transpose_filter(const PatchGemm& p, float* transposed) {
+  const int64_t nr = kernels().gemm.nr;
+  for (int64_t group = 0; group < p.groups; ++group) {
+    const size_t offset = packed_filter_floats(group, p.depth, p.columns);
+    for (int64_t j = 0; j < p.columns; ++j)
+      for (int64_t k = 0; k < p.depth; ++k)
+        transposed[offset + j * p.depth + k] = p.filter[offset + j / nr * nr * p.depth + k * nr + j % nr];
+  }
+}
+
+size_t patch_gemm_scratch_floats(const PatchGemm& p) {
+  const PatchLines lines = Cut(p).lines;
+  const int64_t columns = std::min(p.columns, kPartColumns);
+  if (lines.usable) return lines.window_floats + lines.width * columns;
+  return kBlockRows * (std::min(p.depth, kBlockDepth) + columns);
 }
 
 int64_t patch_gemm_tasks(const PatchGemm& p) {
@@ -146,12 +259,16 @@ void patch_gemm_task(const PatchGemm& p, int64_t task, float* scratch) {
   Gather gather = p.gather;
   gather.source += group * p.source_group;
   if (gather.scale) gather.scale += group * gather.channels, gather.shift += group * gather.channels;
+  const size_t group_filter = packed_filter_floats(group, p.depth, p.columns) + first * p.depth;
+  const float* filter = (cut.narrow ? p.narrow_filter : p.filter) + group_filter;
+  if (cut.lines.usable)
+    return line_task(p, gather, cut.lines, cut.narrow, block, group * p.columns + first, columns, filter,
+                     scratch);
   const int64_t plain = gather_plain_stride(gather, p.rows);
   const int64_t flat = p.out.channel == 1 ? flat_stride(p.out.batch, p.out.axis, p.gather.axis, p.rows) : -1;
   const int64_t step = depth_step(p.depth), channel = group * p.columns + first;
   float* c = flat >= 0 ? p.out.data + row * flat + channel : scratch + kBlockRows * step;
   const int64_t c_row = flat >= 0 ? flat : columns;
-  const float* filter = p.filter + packed_filter_floats(group, p.depth, p.columns) + first * p.depth;
 
   int64_t k = 0;
   do {

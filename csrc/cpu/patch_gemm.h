@@ -1,6 +1,6 @@
 // The product at the heart of im2col convolution: out[row, column] = sum over depth of patch(row, depth) *
-// filter(depth, column), where patches are gathered block by block into per-thread scratch and filters come
-// packed. forward and each residue class of backward_input are one PatchGemm each.
+// filter(depth, column). Filters come packed. Patches are read in place from lines of the source where lines are long
+// (patch_lines.h), else gathered block by block into per-thread scratch. forward and each residue class of backward_input are one PatchGemm each.
 #pragma once
 
 #include <cstddef>
@@ -19,11 +19,12 @@ struct Volume {
 struct PatchGemm {
   Gather gather;  ///< of group 0
   int64_t groups;
-  int64_t source_group;    ///< elements from a group's source to the next one's
-  int64_t rows;            ///< batch times outs
-  int64_t depth, columns;  ///< of one group: taps x channels, output channels
-  const float* filter;     ///< packed_filter_floats(...): [group][panel][depth][nr]
-  Volume out;              ///< rows are its pixels (n, d, h, w), channels are group * columns + column
+  int64_t source_group;        ///< elements from a group's source to the next one's
+  int64_t rows;                ///< batch times outs
+  int64_t depth, columns;      ///< of one group: taps x channels, output channels
+  const float* filter;         ///< packed_filter_floats(...): [group][panel][depth][nr]
+  const float* narrow_filter;  ///< where patch_gemm_is_narrow: the same, each panel transposed
+  Volume out;                  ///< rows are its pixels (n, d, h, w), channels are group * columns + column
   // relu(out + bias[channel] + residual), each where present.
   const float* bias = nullptr;
   Volume residual;
@@ -36,8 +37,14 @@ int64_t gather_plain_stride(const Gather& gather, int64_t rows);
 
 /// Columns are packed in panels of `nr`; sizes are computed for the widest nr, so they hold for every ISA.
 size_t packed_filter_floats(int64_t groups, int64_t depth, int64_t columns);
-/// Scratch of one thread, for any depth up to this.
-size_t patch_gemm_scratch_floats(int64_t depth, int64_t columns);
+/// Whether patches are gathered, each element once per tap; else lines of the source are read as they are, or copied.
+bool patch_gemm_gathers(const PatchGemm& p);
+/// Few columns: lanes run along the depth, and filters are wanted transposed. A function of the problem only.
+bool patch_gemm_is_narrow(const PatchGemm& p);
+/// Fills `transposed`, at the place of narrow_filter, from `filter`.
+void patch_gemm_transpose_filter(const PatchGemm& p, float* transposed);
+/// Scratch of one thread; a function of the problem only.
+size_t patch_gemm_scratch_floats(const PatchGemm& p);
 /// Number of independent tasks; a function of the problem only.
 int64_t patch_gemm_tasks(const PatchGemm& p);
 /// Runs one of them; `scratch` holds patch_gemm_scratch_floats.

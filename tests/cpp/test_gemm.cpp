@@ -82,6 +82,20 @@ bool check_case(const GemmKernels& g, const Case& t) {
   }
   for (size_t i = 0; i < c.size(); ++i) ok = ok && (!inside[i] || !std::memcmp(&c[i], &cut[i], 4));
 
+  // The depth in three segments: the very bits of one stretch.
+  if (t.k % 3 == 0) {
+    const GemmSegment segments[] = {{0, 0}, {k1 * a_col, k1 * b_row}, {2 * k1 * a_col, 2 * k1 * b_row}};
+    GemmTile whole = tile;
+    for (int i = 0; i < t.m; ++i)
+      for (int j = 0; j < t.n; ++j) cut[kBefore + i * c_row + j] = start[i * c_row + j];
+    whole.c = cut.data() + kBefore;
+    whole.k = k1;
+    whole.segment = segments;
+    whole.segments = 3;
+    g.tile(&whole);
+    for (size_t i = 0; i < c.size(); ++i) ok = ok && (!inside[i] || !std::memcmp(&c[i], &cut[i], 4));
+  }
+
   if (!ok)
     std::printf("m %d n %d k %d a_transposed %d packed_b %d accumulate %d\n", t.m, t.n, int(t.k),
                 t.a_transposed, t.packed_b, t.accumulate);
@@ -103,6 +117,36 @@ bool check_added_as_a_whole(const GemmKernels& g, int m, int n, int64_t k) {
   return ok;
 }
 
+/// The product of a transposed B, lanes along the depth: values, guards around C, the same bits row by row.
+bool check_dot(const GemmKernels& g, int m, int n, int64_t k, int segments) {
+  const int64_t a_row = k * segments + 1, b_row = k * segments + 2, c_row = n + 3;
+  const auto a = random_floats(m * a_row + 1, 1), b = random_floats(n * b_row + 1, 2);
+  std::vector<GemmSegment> segment(segments);
+  for (int s = 0; s < segments; ++s) segment[s] = {(segments - 1 - s) * k, (segments - 1 - s) * k};
+  std::vector<float> c(m * c_row + 1, NAN), rows = c;
+  GemmTile tile = {a.data(), a_row, 1, b.data(), b_row,          c.data() + 1, c_row,
+                   k,        m,     n, 0,        segment.data(), segments};
+  g.dot(&tile);
+  tile.m = 1;
+  for (int i = 0; i < m; ++i, tile.a += a_row) {
+    tile.c = rows.data() + 1 + i * c_row;
+    g.dot(&tile);
+  }
+  bool ok = !std::memcmp(c.data(), rows.data(), c.size() * sizeof(float)) && std::isnan(c[0]);
+  for (int i = 0; i < m; ++i)
+    for (int64_t j = 0; j < c_row; ++j) {
+      const float got = c[1 + i * c_row + j];
+      double sum = 0, magnitude = 0;
+      for (int64_t p = 0; j < n && p < k * segments; ++p) {
+        sum += double(a[i * a_row + p]) * b[j * b_row + p];
+        magnitude += std::fabs(double(a[i * a_row + p]) * b[j * b_row + p]);
+      }
+      ok = ok && (j < n ? std::fabs(got - sum) <= (k * segments + 2) * 6e-8 * magnitude : std::isnan(got));
+    }
+  if (!ok) std::printf("dot: m %d n %d k %d segments %d\n", m, n, int(k), segments);
+  return ok;
+}
+
 void test_isa(const std::string& isa) {
   set_isa(isa);
   CHECK(isa == isa_name());
@@ -115,6 +159,10 @@ void test_isa(const std::string& isa) {
     }
   for (int m : {1, 5, g.mr, 2 * g.mr + 1})
     for (int n = 1; n <= g.nr; ++n) CHECK(check_added_as_a_whole(g, m, n, 37));
+  for (int m : {0, 1, 3, 4, 9})
+    for (int n = 1; n <= 13; ++n)
+      for (int64_t k : {1, 7, 16, 37})
+        for (int segments : {0, 1, 3}) CHECK(check_dot(g, m, n, k, segments));
   for (int64_t k : {0, 1, 2, 300})
     for (bool accumulate : {false, true})
       for (bool a_transposed : {false, true})

@@ -8,6 +8,11 @@
 
 namespace fastcnn::cpu {
 
+/// A stretch of the depth: where its A and B begin, in elements from `a` and `b`.
+struct GemmSegment {
+  int64_t a, b;
+};
+
 struct GemmTile {
   const float* a;        ///< A: element (i, p) at a[i * a_row + p * a_col]
   int64_t a_row, a_col;  ///< in elements; 0 is allowed, so a row may stand for many
@@ -17,11 +22,14 @@ struct GemmTile {
   int64_t b_row;
   float* c;  ///< C: element (i, j) at c[i * c_row + j]
   int64_t c_row;
-  int64_t k;  ///< depth; 0 is allowed (C is then cleared or left)
+  int64_t k;  ///< depth of each segment; 0 is allowed (C is then cleared or left)
   int m, n;   ///< rows (any number) and columns (<= nr); nothing outside m x n of C is read or written
   /// 0: C = A*B; 1: C += A*B as one longer chain; 2: C += (A*B), the chain starts from zero and is added as a whole, so
   /// that the error of a very long sum grows with the pieces' length and number rather than their product.
   int accumulate;
+  /// The depth may be several stretches, say the rows of a filter: nothing has to be gathered then. Null: one, at 0.
+  const GemmSegment* segment = nullptr;
+  int segments = 1;
 };
 
 struct GemmKernels {
@@ -29,6 +37,9 @@ struct GemmKernels {
   int mr, nr;  ///< rows and columns of the widest register tile; nr is a multiple of lanes. m need not be a
                ///< multiple of mr, but is served best by one; narrower panels (n <= nr/2) use taller tiles
   void (*tile)(const GemmTile*);
+  /// The same for few columns of a transposed B: element (p, j) at b[j * b_row + p], a_col is 1 and `accumulate` 0.
+  /// Lanes run along the depth of a segment; each output is the sum of `lanes` chains.
+  void (*dot)(const GemmTile*);
 };
 
 }  // namespace fastcnn::cpu

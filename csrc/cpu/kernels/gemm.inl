@@ -11,6 +11,7 @@
 #pragma once
 
 #include "cpu/kernels/gemm.h"
+#include "cpu/kernels/gemm_dot.inl"
 #include "cpu/kernels/vec.h"
 
 namespace fastcnn::cpu::FC_ISA {
@@ -48,28 +49,37 @@ void gemm_tile(const GemmTile* t, int first_row, int last) {
     for (int i = 0; i < R; ++i)
 #pragma GCC unroll 4
       for (int j = 0; j < NV; ++j) acc[i][j] = vzero();
+        // C is on its way while the depth is walked.
+#pragma GCC unroll 16
+    for (int i = 0; i < R; ++i)
+#pragma GCC unroll 4
+      for (int j = 0; j < NV; ++j) __builtin_prefetch(c + i * c_row + j * kLanes, 1);
   }
 
   // One pointer for three rows (base, base + s, base + 2s) keeps the address registers few.
   constexpr int kGroups = (R + 2) / 3;
   const int64_t a_row = t->a_row, a_col = t->a_col, b_row = t->b_row;
-  const float* a[kGroups];
+  const GemmSegment* segment = t->segment;
+  for (int s = t->segments; s > 0; --s) {
+    const float *a[kGroups], *b = t->b;
+    const float* from = t->a + first_row * a_row;
+    if (segment) from += segment->a, b += segment->b, ++segment;
 #pragma GCC unroll 16
-  for (int g = 0; g < kGroups; ++g) a[g] = t->a + (first_row + 3 * g) * a_row;
-  const float* b = t->b;
-  for (int64_t p = t->k; p > 0; --p) {
-    Vec bv[NV];
+    for (int g = 0; g < kGroups; ++g) a[g] = from + 3 * g * a_row;
+    for (int64_t p = t->k; p > 0; --p) {
+      Vec bv[NV];
 #pragma GCC unroll 4
-    for (int j = 0; j < NV; ++j) bv[j] = vload(b + j * kLanes);
+      for (int j = 0; j < NV; ++j) bv[j] = vload(b + j * kLanes);
 #pragma GCC unroll 16
-    for (int i = 0; i < R; ++i) {
-      const Vec av = vset(a[i / 3][(i % 3) * a_row]);
+      for (int i = 0; i < R; ++i) {
+        const Vec av = vset(a[i / 3][(i % 3) * a_row]);
 #pragma GCC unroll 4
-      for (int j = 0; j < NV; ++j) acc[i][j] = vfma(av, bv[j], acc[i][j]);
+        for (int j = 0; j < NV; ++j) acc[i][j] = vfma(av, bv[j], acc[i][j]);
+      }
+#pragma GCC unroll 16
+      for (int g = 0; g < kGroups; ++g) a[g] += a_col;
+      b += b_row;
     }
-#pragma GCC unroll 16
-    for (int g = 0; g < kGroups; ++g) a[g] += a_col;
-    b += b_row;
   }
 
   if (t->accumulate == 2) {
@@ -118,7 +128,7 @@ void gemm(const GemmTile* t) {
   if (t->m > 0 && t->n > 0) gemm_vecs<kTileVecs>(t, (t->n + kLanes - 1) / kLanes);
 }
 
-constexpr GemmKernels kGemm = {kLanes, kTileRows[kTileVecs - 1], kTileVecs* kLanes, gemm};
+constexpr GemmKernels kGemm = {kLanes, kTileRows[kTileVecs - 1], kTileVecs* kLanes, gemm, gemm_dot};
 
 }  // namespace
 }  // namespace fastcnn::cpu::FC_ISA

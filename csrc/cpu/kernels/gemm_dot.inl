@@ -1,0 +1,105 @@
+// The product of few columns (interface in gemm.h): lanes run along the depth, since columns would not fill a vector.
+// Accumulators of R rows by N columns live in registers; at the end the lanes of each are added up.
+#pragma once
+
+#include "cpu/kernels/gemm.h"
+#include "cpu/kernels/vec.h"
+
+namespace fastcnn::cpu::FC_ISA {
+namespace {
+
+#if defined(FC_VEC_AVX512) || defined(FC_VEC_NEON)
+constexpr int kDotColumns = 6;
+constexpr int kDotRows[kDotColumns] = {12, 10, 8, 6, 4, 4};  // by number of columns
+#else
+constexpr int kDotColumns = 4;
+constexpr int kDotRows[kDotColumns] = {6, 4, 3, 2};
+#endif
+
+/// c[i * c_row + j] = the sum of the lanes of vector (i, j), quarters first: the order is the same for every vector.
+__attribute__((noinline)) void dot_sums(const float* lanes, int rows, int columns, float* c, int64_t c_row) {
+  for (int i = 0; i < rows; ++i, c += c_row)
+    for (int j = 0; j < columns; ++j, lanes += kLanes) {
+      float quarter[4];
+      for (int q = 0; q < 4; ++q) quarter[q] = lanes[q];
+      for (int first = 4; first < kLanes; first += 4)
+        for (int q = 0; q < 4; ++q) quarter[q] += lanes[first + q];
+      c[j] = (quarter[0] + quarter[1]) + (quarter[2] + quarter[3]);
+    }
+}
+
+/// One vector of the depth, of which `valid` lanes count.
+template <int R, int N, bool WHOLE>
+FC_INLINE void dot_step(const float* a, int64_t a_row, const float* b, int64_t b_row, int valid,
+                        Vec (&acc)[R][N]) {
+  Vec bv[N];
+#pragma GCC unroll 12
+  for (int j = 0; j < N; ++j) bv[j] = WHOLE ? vload(b + j * b_row) : vload_part(b + j * b_row, valid);
+#pragma GCC unroll 12
+  for (int i = 0; i < R; ++i) {
+    const Vec av = WHOLE ? vload(a + i * a_row) : vload_part(a + i * a_row, valid);
+#pragma GCC unroll 12
+    for (int j = 0; j < N; ++j) acc[i][j] = vfma(av, bv[j], acc[i][j]);
+  }
+}
+
+template <int R, int N>
+void gemm_dot_tile(const GemmTile* t, int first_row, int first_column) {
+  Vec acc[R][N];
+#pragma GCC unroll 12
+  for (int i = 0; i < R; ++i)
+#pragma GCC unroll 12
+    for (int j = 0; j < N; ++j) acc[i][j] = vzero();
+  const int64_t a_row = t->a_row, b_row = t->b_row, k = t->k;
+  const GemmSegment* segment = t->segment;
+  for (int s = t->segments; s > 0; --s) {
+    const float *a = t->a + first_row * a_row, *b = t->b + first_column * b_row;
+    if (segment) a += segment->a, b += segment->b, ++segment;
+    int64_t left = k;
+    for (; left >= kLanes; left -= kLanes, a += kLanes, b += kLanes)
+      dot_step<R, N, true>(a, a_row, b, b_row, kLanes, acc);
+    if (left > 0) dot_step<R, N, false>(a, a_row, b, b_row, static_cast<int>(left), acc);
+  }
+  float lanes[R * N * kLanes];
+#pragma GCC unroll 12
+  for (int i = 0; i < R; ++i)
+#pragma GCC unroll 12
+    for (int j = 0; j < N; ++j) vstore(lanes + (i * N + j) * kLanes, acc[i][j]);
+  dot_sums(lanes, R, N, t->c + first_row * t->c_row + first_column, t->c_row);
+}
+
+template <int R, int N>
+void gemm_dot_rows(const GemmTile* t, int first_row, int rows, int first_column) {
+  if (rows == R) return gemm_dot_tile<R, N>(t, first_row, first_column);
+  if constexpr (R > 1) gemm_dot_rows<R - 1, N>(t, first_row, rows, first_column);
+}
+
+template <int N>
+void gemm_dot_columns(const GemmTile* t, int first_column, int columns) {
+  if (columns == N) {
+    // Rows are spread evenly, as in gemm.inl.
+    constexpr int kRows = kDotRows[N - 1];
+    const int tiles = (t->m + kRows - 1) / kRows;
+    for (int i = 0, row = 0; i < tiles; ++i) {
+      const int rows = (t->m - row + tiles - i - 1) / (tiles - i);
+      gemm_dot_rows<kRows, N>(t, row, rows, first_column);
+      row += rows;
+    }
+    return;
+  }
+  if constexpr (N > 1) gemm_dot_columns<N - 1>(t, first_column, columns);
+}
+
+void gemm_dot(const GemmTile* t) {
+  if (t->m <= 0) return;
+  // Columns are spread evenly: 8 are 4 + 4.
+  const int groups = (t->n + kDotColumns - 1) / kDotColumns;
+  for (int g = 0, first = 0; g < groups; ++g) {
+    const int columns = (t->n - first + groups - g - 1) / (groups - g);
+    gemm_dot_columns<kDotColumns>(t, first, columns);
+    first += columns;
+  }
+}
+
+}  // namespace
+}  // namespace fastcnn::cpu::FC_ISA
