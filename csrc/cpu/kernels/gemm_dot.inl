@@ -3,6 +3,7 @@
 #pragma once
 
 #include "cpu/kernels/gemm.h"
+#include "cpu/kernels/pack.inl"
 #include "cpu/kernels/vec.h"
 
 namespace fastcnn::cpu::FC_ISA {
@@ -16,16 +17,20 @@ constexpr int kDotColumns = 4;
 constexpr int kDotRows[kDotColumns] = {6, 4, 3, 2};
 #endif
 
-/// c[i * c_row + j] = the sum of the lanes of vector (i, j), quarters first: the order is the same for every vector.
-__attribute__((noinline)) void dot_sums(const float* lanes, int rows, int columns, float* c, int64_t c_row) {
-  for (int i = 0; i < rows; ++i, c += c_row)
-    for (int j = 0; j < columns; ++j, lanes += kLanes) {
-      float quarter[4];
-      for (int q = 0; q < 4; ++q) quarter[q] = lanes[q];
-      for (int first = 4; first < kLanes; first += 4)
-        for (int q = 0; q < 4; ++q) quarter[q] += lanes[first + q];
-      c[j] = (quarter[0] + quarter[1]) + (quarter[2] + quarter[3]);
-    }
+/// The four lanes' sums of four vectors each, quarters first: the order is the same for every vector.
+FC_INLINE Quad dot_sums(const float* lanes) {
+  Quad q[4];
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; ++i) {
+    q[i] = quad_load(lanes + i * kLanes);
+#pragma GCC unroll 4
+    for (int first = 4; first < kLanes; first += 4) q[i] += quad_load(lanes + i * kLanes + first);
+  }
+  float rows[16];
+  for (int i = 0; i < 4; ++i) quad_store(rows + 4 * i, q[i]);
+  float columns[16];
+  transpose_4x4(rows, 4, columns, 4);
+  return (quad_load(columns) + quad_load(columns + 4)) + (quad_load(columns + 8) + quad_load(columns + 12));
 }
 
 /// One vector of the depth, of which `valid` lanes count.
@@ -60,12 +65,21 @@ void gemm_dot_tile(const GemmTile* t, int first_row, int first_column) {
       dot_step<R, N, true>(a, a_row, b, b_row, kLanes, acc);
     if (left > 0) dot_step<R, N, false>(a, a_row, b, b_row, static_cast<int>(left), acc);
   }
-  float lanes[R * N * kLanes];
+  constexpr int kSums = (R * N + 3) / 4 * 4;
+  float lanes[kSums * kLanes], sum[kSums];
 #pragma GCC unroll 12
   for (int i = 0; i < R; ++i)
 #pragma GCC unroll 12
     for (int j = 0; j < N; ++j) vstore(lanes + (i * N + j) * kLanes, acc[i][j]);
-  dot_sums(lanes, R, N, t->c + first_row * t->c_row + first_column, t->c_row);
+#pragma GCC unroll 12
+  for (int i = R * N; i < kSums; ++i) vstore(lanes + i * kLanes, vzero());
+#pragma GCC unroll 12
+  for (int i = 0; i < kSums; i += 4) quad_store(sum + i, dot_sums(lanes + i * kLanes));
+  float* c = t->c + first_row * t->c_row + first_column;
+#pragma GCC unroll 12
+  for (int i = 0; i < R; ++i, c += t->c_row)
+#pragma GCC unroll 12
+    for (int j = 0; j < N; ++j) c[j] = sum[i * N + j];
 }
 
 template <int R, int N>
