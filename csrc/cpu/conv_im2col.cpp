@@ -1,6 +1,6 @@
-// Convolution as matrix products over gathered patches ("im2col"), a block at a time: up to 192 patches are gathered
-// into a thread's scratch, which stays in its L2, and multiplied with packed filters by the register-tiled
-// kernel. The patch matrix never exists as a whole.
+// Convolution as matrix products over patches ("im2col"). Where output lines are long, patches are read from lines of the
+// source as they are (patch_lines.h). Else up to 192 patches at a time are gathered into a thread's scratch, which
+// stays in its L2. The register-tiled kernel multiplies them with packed filters. The patch matrix never exists.
 //
 //   forward         y[pixel, k]  = patches of x [pixel, (t,r,s,c)] * w[(t,r,s,c), k]
 //   backward_input  dx[pixel, c] = patches of dy [pixel, (t,r,s,k)] * w[(t,r,s,k), c], once for each residue
@@ -11,7 +11,8 @@
 //
 // Padding modes are index maps in the gatherer. For backward_input of the other modes the gradient of the padded
 // input is computed first, then the cells that mirror one input cell are added up in a fixed order.
-// Padding is multiplied: an infinite weight makes NaN of a zero-padded border, where direct skips the tap.
+// Padding is multiplied (but for whole lines): an infinite weight makes NaN of a zero-padded border, where direct skips
+// the tap.
 #include "cpu/conv_im2col.h"
 
 #include <algorithm>

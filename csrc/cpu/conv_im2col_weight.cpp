@@ -21,7 +21,8 @@ namespace {
 constexpr int64_t kBlockPixels = 128;  // depth of one product: 128 x (192 + 64) floats in L2 beside the sums
 constexpr int64_t kChunkRows = 192;    // a multiple of every tile's rows
 constexpr int64_t kChunkColumns = 256;
-constexpr int64_t kInPlaceStride = 256;
+constexpr int64_t kInPlaceStride = 192;  // 256 and more fall on few sets of the L1 cache
+constexpr int64_t kSplitPixels = 256;    // at least, so that partial sums are small beside what they add up
 constexpr int64_t kWantedTasks = 16;
 constexpr int64_t kPanel = 64;      // columns of the widest ISA's register tile
 constexpr int64_t kVector = 16;     // lanes of the widest ISA
@@ -52,7 +53,9 @@ struct Cut {
       filters_are_rows = false;
       rows = patch, columns = filters;
       row_chunks = column_chunks = 1;
-      splits = std::max<int64_t>(1, std::min(div_up(kWantedTasks, p.G), lines.images * lines.blocks));
+      splits = std::min(
+          {div_up(kWantedTasks, p.G), lines.images * lines.blocks, p.N * p.out_pixels() / kSplitPixels});
+      splits = std::max<int64_t>(1, splits);
       paired = filters <= kVector / 2 && lines.width % 2 == 0 && run + shift < 2 * run;
       pair_floats = paired ? p.filter[1] * (run + shift) * 2 * filters : 0;
       stage_columns = paired ? filters : round_up(filters, kVector);
@@ -106,6 +109,27 @@ struct Side {
   Gather gather;
   int64_t group;  // elements from one group to the next
   int64_t plain;  // stride if rows can be read in place, else -1
+};
+
+/// Hands out stretches of the memory that the next block will read, for tiles to fetch on the way.
+class Ahead {
+ public:
+  void add(const float* data, int64_t floats) {
+    if (floats > 0 && count_ < 2) data_[count_] = data, floats_[count_++] = floats;
+  }
+  /// Null where there is nothing left.
+  const float* take(const GemmTile& t) {
+    while (at_ < count_ && used_ >= floats_[at_]) ++at_, used_ = 0;
+    if (at_ == count_) return nullptr;
+    const float* from = data_[at_] + used_;
+    used_ += int64_t(t.m) * t.k * t.segments / 8 * 16;
+    return from;
+  }
+
+ private:
+  const float* data_[2];
+  int64_t floats_[2], used_ = 0;
+  int count_ = 0, at_ = 0;
 };
 
 /// Where sums go: row after row, all groups, all splits.
@@ -167,10 +191,16 @@ void run_task(const Side& row_side, const Side& column_side, const ConvProblem& 
       t.b_row = round_up(columns, isa.gemm.lanes);
       isa.gather.rows(&column_gather, pixel, t.k, j, j + columns, b_block, t.b_row);
     }
+    Ahead ahead;
+    const int64_t next = pixel + cut.block_pixels, coming = std::min(cut.block_pixels, cut.pixels - next);
+    if (column_side.plain == columns)
+      ahead.add(column_gather.source + next * column_side.plain, coming * columns);
+    if (row_side.plain == rows) ahead.add(row_gather.source + next * row_side.plain, coming * rows);
     for (int64_t n = 0; n < columns; n += nr) {
       t.n = static_cast<int>(std::min(nr, columns - n));
       t.b = b + n;
       t.c = c + n;
+      t.prefetch = ahead.take(t);
       isa.gemm.tile(&t);
     }
     t.accumulate = 1;
@@ -224,12 +254,17 @@ void run_narrow_task(const Side& patches, const Side& gradient, const ConvProble
       t.segments = static_cast<int>(now);
       for (int64_t i = 0; i < now; ++i)
         segment[i] = {(done + i) * p.stride[1] * window.line, i * width * b_pixel};
+      Ahead ahead;
+      if (in_place && gradient.plain == cut.columns)
+        ahead.add(b + now * width * b_pixel,
+                  std::min(now * width, all_pixels - pixel - now * width) * gradient.plain);
       for (int64_t r = 0; r < p.filter[1]; ++r) {
         t.a = window.base + r * p.dilation[1] * window.line;
         for (int64_t j = 0; j < columns; j += nr) {
           t.n = static_cast<int>(std::min(nr, columns - j));
           t.b = b + j;
           t.c = sums + r * rows * columns + j;
+          t.prefetch = ahead.take(t);
           isa.gemm.tile(&t);
         }
       }

@@ -287,11 +287,14 @@ void patch_gemm_task(const PatchGemm& p, int64_t task, float* scratch) {
     t.c_row = c_row;
     t.m = static_cast<int>(rows);
     t.accumulate = k > 0;
+    // The next block of a source that is read in place.
+    t.prefetch = plain == p.depth && t.k == p.depth ? t.a + rows * plain : nullptr;
     for (int64_t j = 0; j < columns; j += nr) {
       t.b = filter + j * p.depth + k * nr;
       t.c = c + j;
       t.n = static_cast<int>(std::min(nr, columns - j));
       isa.gemm.tile(&t);
+      t.prefetch = nullptr;
     }
     k += t.k;
   } while (k < p.depth);

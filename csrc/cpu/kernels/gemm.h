@@ -30,6 +30,9 @@ struct GemmTile {
   /// The depth may be several stretches, say the rows of a filter: nothing has to be gathered then. Null: one, at 0.
   const GemmSegment* segment = nullptr;
   int segments = 1;
+  /// Memory that will be wanted soon, or null: each step of each register tile fetches one line of it, about
+  /// m * k / 8 in all, where n is more than one vector.
+  const float* prefetch = nullptr;
 };
 
 struct GemmKernels {

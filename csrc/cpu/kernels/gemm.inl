@@ -60,6 +60,8 @@ void gemm_tile(const GemmTile* t, int first_row, int last) {
   constexpr int kGroups = (R + 2) / 3;
   const int64_t a_row = t->a_row, a_col = t->a_col, b_row = t->b_row;
   const GemmSegment* segment = t->segment;
+  const float* ahead = t->b;
+  if (t->prefetch) ahead = t->prefetch + first_row * t->k * t->segments / R * 16;
   for (int s = t->segments; s > 0; --s) {
     const float *a[kGroups], *b = t->b;
     const float* from = t->a + first_row * a_row;
@@ -67,6 +69,7 @@ void gemm_tile(const GemmTile* t, int first_row, int last) {
 #pragma GCC unroll 16
     for (int g = 0; g < kGroups; ++g) a[g] = from + 3 * g * a_row;
     for (int64_t p = t->k; p > 0; --p) {
+      if (NV > 1) __builtin_prefetch(ahead), ahead += 16;
       Vec bv[NV];
 #pragma GCC unroll 4
       for (int j = 0; j < NV; ++j) bv[j] = vload(b + j * kLanes);
