@@ -48,7 +48,10 @@ struct Cut {
     const int64_t patch = p.taps() * p.channels_per_group(), filters = p.filters_per_group();
     run = p.filter[2] * p.channels_per_group();
     shift = p.stride[2] * p.channels_per_group();
-    narrow = lines.usable && run <= kNarrowRun && (p.dilation[2] == 1 || p.filter[2] == 1);
+    // Where patches are pixels, both ways read them in place; this one if filters are the longer side.
+    const bool pixels_are_patches = p.taps() == 1 && p.stride[1] == 1 && p.stride[2] == 1 && filters < 64;
+    narrow =
+        lines.usable && !pixels_are_patches && run <= kNarrowRun && (p.dilation[2] == 1 || p.filter[2] == 1);
     if (narrow) {
       filters_are_rows = false;
       rows = patch, columns = filters;
