@@ -154,8 +154,8 @@ BUGS: tuple[Bug, ...] = (
     ),
     # ---- convolution: depthwise ----
     bug(
-        "depthwise: tail drops the last channel", "csrc/cpu/kernels/depthwise.inl",
-        "static_cast<int>(d->channels - c)", "static_cast<int>(d->channels - c - 1)",
+        "depthwise: tail drops the last channel", "csrc/cpu/kernels/depthwise_rows.inl",
+        "(int)(last - b.channel)", "(int)(last - b.channel - 1)",
         "channels that do not fill a vector", CONV,
     ),
     bug(
@@ -164,19 +164,19 @@ BUGS: tuple[Bug, ...] = (
         "every second pixel of a row", CONV,
     ),
     bug(
-        "depthwise: order of sums follows the threads", "csrc/cpu/conv_depthwise.cpp",
-        "splits = Space::splits(p), sums = p.taps() * p.C;",
-        "splits = std::min<int64_t>(Space::splits(p), args.threads), sums = p.taps() * p.C;",
+        "depthwise: order of sums follows the threads", "csrc/cpu/conv_depthwise_weight.cpp",
+        "splits = DepthwiseSpace::splits(p);",
+        "splits = std::min<int64_t>(DepthwiseSpace::splits(p), args.threads);",
         "bits of dw depend on the number of threads", CONV,
     ),
     bug(
-        "depthwise: a task clears its neighbour's last sum", "csrc/cpu/conv_depthwise.cpp",
-        "std::fill(partial, partial + sums, 0.0f);", "std::fill(partial - (split > 0), partial + sums, 0.0f);",
+        "depthwise: a task clears its neighbour's last sum", "csrc/cpu/conv_depthwise_weight.cpp",
+        "std::fill(partial + tap * p.C + first,", "std::fill(partial + tap * p.C + first - (task > 0),",
         "a race for the border of two tasks", CONV,
     ),
     bug(
-        "depthwise: lists of lines one short", "csrc/cpu/conv_depthwise.cpp",
-        "line_floats = lines * widest * p.C;", "line_floats = (lines - 1) * widest * p.C;",
+        "depthwise: lists of lines one short", "csrc/cpu/conv_depthwise.h",
+        "line_floats = lines(p) * widest * p.C;", "line_floats = (lines(p) - 1) * widest * p.C;",
         "workspace larger than stated", CONV, CHOICE,
     ),
     # ---- convolution: geometry and choice ----

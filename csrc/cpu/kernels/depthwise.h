@@ -1,9 +1,46 @@
-// Depthwise convolution of one row of pixels; lanes are channels (innermost in memory).
+// Depthwise convolution; lanes are channels (innermost in memory). `rows` and `sums` are the fast ones, for rows of up
+// to kDepthwiseTaps taps without gaps; `row` and `weight` take any geometry, tap by tap.
 #pragma once
 
 #include <stdint.h>
 
 namespace fastcnn::cpu {
+
+constexpr int kDepthwiseTaps = 7;     ///< of a row of the filter, at most
+constexpr int kDepthwiseStrides = 2;  ///< 1 and 2
+
+/// One line of pixels, and the filter rows with which it enters output rows 0 and 1 (nullptr: it does not).
+struct DepthwiseLine {
+  const float* pixels;
+  const float* filter[2];
+};
+
+/// Two neighbouring rows of outputs, which share most of the lines that they read:
+/// out[i][pixel, c] = sum over lines and taps of line[first + pixel * stride + tap, c] * filter[i][tap, c], one chain in
+/// the order of lines, then taps; places before 0 and from `extent` on do not count. Then bias and relu.
+struct DepthwiseRows {
+  const DepthwiseLine* lines;
+  int64_t line_count;  ///< 0 is allowed: the sums are zero
+  int64_t line_step, extent, first;
+  int64_t filter_step;  ///< from tap to tap
+  float* out[2];        ///< [1] may be nullptr
+  int64_t out_step, pixels;
+  int64_t channels,
+      channel_block;  ///< so many at a time along the row: their filters stay in the nearest cache
+  const float* bias;  ///< or nullptr
+  bool relu;
+};
+
+/// sum[line][tap, c] += sum over pixels of line[first + pixel * stride + tap, c] * dy[pixel, c], one chain per sum.
+struct DepthwiseSums {
+  const float* const* lines;
+  float* const* sums;
+  int64_t line_count;
+  int64_t line_step, extent, first;
+  int64_t sum_step;  ///< from tap to tap
+  const float* dy;
+  int64_t dy_step, pixels, channels;
+};
 
 struct DepthwiseRow {
   const float* const*
@@ -16,7 +53,12 @@ struct DepthwiseRow {
   int64_t pixels, channels;
 };
 
+using DepthwiseRowsFn = void (*)(const DepthwiseRows*);
+using DepthwiseSumsFn = void (*)(const DepthwiseSums*);
+
 struct DepthwiseKernels {
+  DepthwiseRowsFn rows[kDepthwiseStrides][kDepthwiseTaps];  ///< [stride - 1][taps - 1]
+  DepthwiseSumsFn sums[kDepthwiseStrides][kDepthwiseTaps];
   /// out[pixel, c] = sum over taps of source[tap][pixel, c] * filter[tap][c], one chain in the order of the taps.
   void (*row)(const DepthwiseRow*);
   /// sum[c] += sum over pixels of x[pixel * x_step + c] * dy[pixel * dy_step + c], one chain.

@@ -1,8 +1,9 @@
-// Depthwise kernels (interface in depthwise.h). Four pixels share each load of a weight vector; the weight
-// gradient keeps four vectors of sums in registers over a whole row.
+// Depthwise kernels (interface in depthwise.h), any geometry. Four pixels share each load of a weight vector; the
+// weight gradient keeps four vectors of sums in registers over a whole row.
 #pragma once
 
 #include "cpu/kernels/depthwise.h"
+#include "cpu/kernels/depthwise_rows.inl"
 #include "cpu/kernels/vec.h"
 
 namespace fastcnn::cpu::FC_ISA {
@@ -70,7 +71,16 @@ void depthwise_weight(const float* x, int64_t x_step, const float* dy, int64_t d
   }
 }
 
-constexpr DepthwiseKernels kDepthwise = {depthwise_row, depthwise_weight};
+// clang-format off
+#define FC_TAPS(f, stride) {f<1, stride>, f<2, stride>, f<3, stride>, f<4, stride>, f<5, stride>, f<6, stride>, f<7, stride>}
+constexpr DepthwiseKernels kDepthwise = {
+    {FC_TAPS(depthwise_rows, 1), FC_TAPS(depthwise_rows, 2)},
+    {FC_TAPS(depthwise_sums, 1), FC_TAPS(depthwise_sums, 2)},
+    depthwise_row,
+    depthwise_weight,
+};
+#undef FC_TAPS
+// clang-format on
 
 }  // namespace
 }  // namespace fastcnn::cpu::FC_ISA

@@ -1,0 +1,118 @@
+// Gradient of the filters of a depthwise convolution:
+//   dw[tap, c] = sum over rows of sum over q of dy[q, c] * x line [q * stride + s * dilation - pad, c]
+// Rows are dealt to a fixed number of partial sums, added in order; tasks are those and blocks of channels.
+#include "cpu/conv_depthwise.h"
+#include "cpu/thread_pool.h"
+
+namespace fastcnn::cpu {
+namespace {
+
+constexpr int64_t kTasks = 16, kChannels = 64;  // wanted; of a block, at least
+
+int64_t div_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+struct BackwardWeight {
+  const ConvProblem& p;
+  const DepthwiseSpace& space;
+  const DepthwiseLines &x, &dy;
+
+  /// Adds one row of output pixels, channels first .. last - 1, to the sums [tap][channel].
+  void row(int64_t index, int64_t first, int64_t last, const DepthwiseScratch& s, float* sums) const {
+    const int64_t h = index % p.out[1], d = index / p.out[1] % p.out[0], n = index / p.out[1] / p.out[0];
+    const float* dy_line = dy.line(n, d, h, s.out);
+    const float** lines = s.line;
+    float** line_sums = const_cast<float**>(s.filter);
+    int64_t count = 0;
+    for (int64_t t = 0; t < p.filter[0]; ++t)
+      for (int64_t r = 0; r < p.filter[1]; ++r) {
+        const int64_t id =
+            conv_input_index(d, t, p.stride[0], p.dilation[0], p.pad_low[0], p.in[0], p.pad_mode);
+        const int64_t ih =
+            conv_input_index(h, r, p.stride[1], p.dilation[1], p.pad_low[1], p.in[1], p.pad_mode);
+        if (id < 0 || ih < 0) continue;
+        lines[count] = x.line(n, id, ih, s.lines + count * p.in[2] * p.C) + first;
+        line_sums[count++] = sums + (t * p.filter[1] + r) * p.filter[2] * p.C + first;
+      }
+    if (!depthwise_rows_are_plain(p)) return taps(lines, line_sums, count, dy_line + first, last - first);
+    DepthwiseSums k{};
+    k.lines = lines;
+    k.sums = line_sums;
+    k.line_count = count;
+    k.line_step = x.step;
+    k.extent = p.in[2];
+    k.first = -p.pad_low[2];
+    k.sum_step = p.C;
+    k.dy = dy_line + first;
+    k.dy_step = dy.step;
+    k.pixels = p.out[2];
+    k.channels = last - first;
+    kernels().depthwise.sums[p.stride[2] - 1][p.filter[2] - 1](&k);
+  }
+
+  /// Any geometry: tap by tap, the pixels whose source lies inside in one go, the others one by one.
+  void taps(const float* const* lines, float* const* sums, int64_t count, const float* dy_line,
+            int64_t channels) const {
+    for (int64_t l = 0; l < count; ++l)
+      for (int64_t tap = 0; tap < p.filter[2]; ++tap) {
+        int64_t from, to;
+        inside_range(tap * p.dilation[2] - p.pad_low[2], p.stride[2], p.in[2], p.out[2], &from, &to);
+        const auto add = [&](int64_t q, int64_t pixels) {
+          const int64_t iw =
+              conv_input_index(q, tap, p.stride[2], p.dilation[2], p.pad_low[2], p.in[2], p.pad_mode);
+          if (iw >= 0)
+            kernels().depthwise.weight(lines[l] + iw * x.step, p.stride[2] * x.step, dy_line + q * dy.step,
+                                       dy.step, pixels, channels, sums[l] + tap * p.C);
+        };
+        for (int64_t q = 0; q < from; ++q) add(q, 1);
+        if (to > from) add(from, to - from);
+        for (int64_t q = std::max(from, to); q < p.out[2]; ++q) add(q, 1);
+      }
+  }
+};
+
+}  // namespace
+
+void depthwise_backward_weight(const ConvArgs& args, const DepthwiseSpace& space) {
+  const ConvProblem& p = *args.problem;
+  DepthwiseLines x(volume(args.x), p.in, p.C);
+  x.add_prologue(args, space.vectors);
+  const DepthwiseLines dy(volume(args.y), p.out, p.C);
+  const Volume dw = volume(args.w);
+  const BackwardWeight work{p, space, x, dy};
+  const int64_t rows = p.N * p.out[0] * p.out[1], splits = DepthwiseSpace::splits(p);
+  const int64_t taps = p.taps(), sums = taps * p.C;
+  // Lines that must be gathered are gathered whole. Blocks of channels do not change a sum.
+  const int64_t blocks =
+      x.in_place && dy.in_place ? std::max<int64_t>(1, std::min(div_up(kTasks, splits), p.C / kChannels)) : 1;
+  const int64_t block = div_up(div_up(p.C, blocks), 16) * 16;
+  parallel_for(
+      splits * blocks,
+      [&](int64_t task, int slot) {
+        const int64_t split = task / blocks, first = std::min(p.C, task % blocks * block);
+        const int64_t last = std::min(p.C, first + block);
+        float* partial = space.partial + split * sums;
+        for (int64_t tap = 0; tap < taps; ++tap)
+          std::fill(partial + tap * p.C + first, partial + tap * p.C + last, 0.0f);
+        const DepthwiseScratch scratch(p, space, slot);
+        for (int64_t row = rows * split / splits; row < rows * (split + 1) / splits; ++row)
+          work.row(row, first, last, scratch, partial);
+      },
+      args.threads);
+  parallel_for(
+      div_up(p.C, kChannels),
+      [&](int64_t task, int) {
+        const int64_t first = task * kChannels, last = std::min(p.C, first + kChannels);
+        for (int64_t tap = 0; tap < taps; ++tap) {
+          float* sum = space.partial + tap * p.C;
+          for (int64_t split = 1; split < splits; ++split)
+            for (int64_t c = first; c < last; ++c) sum[c] += sum[split * sums + c];
+          const int64_t s = tap % p.filter[2], r = tap / p.filter[2] % p.filter[1],
+                        t = tap / p.filter[2] / p.filter[1];
+          float* target = dw.data + t * dw.axis[0] + r * dw.axis[1] + s * dw.axis[2];
+          for (int64_t c = first; c < last; ++c) target[c * dw.batch] = sum[c];
+        }
+      },
+      args.threads);
+}
+
+}  // namespace fastcnn::cpu
