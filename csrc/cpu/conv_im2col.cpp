@@ -232,7 +232,11 @@ double conv_im2col_cost(const ConvProblem& p, Pass pass, const DeviceProps& prop
   if (shape.narrow) waste = std::min(waste, 1.5);
   const double depth = pass == Pass::backward_input ? filters * double(p.taps()) : patch;
   double gathered = 4.0 * double(p.N) * double(p.out_pixels()) * double(p.G) * depth;
-  if (!shape.gathers) gathered = 4.0 * double(p.N) * double(p.in_pixels()) * double(p.C);  // copied once
+  if (!shape.gathers) {  // the source is copied once, at most
+    const double source = pass == Pass::backward_input ? double(p.out_pixels()) * double(p.K)
+                                                       : double(p.in_pixels()) * double(p.C);
+    gathered = 4.0 * double(p.N) * source;
+  }
   const double packed = 4.0 * double(p.K) * patch;
   return 4.0 + (p.flops() * waste / gflops + gathered / 8 + packed / 2) / (1e3 * std::max(props.threads, 1));
 }
