@@ -309,3 +309,18 @@ def test_the_choice_does_not_depend_on_the_number_of_threads(pass_: str) -> None
                     )
                     chosen.add(next(r.name for r in rows if r.chosen))
             assert len(chosen) == 1, (n_shape, filters, chosen)
+
+
+@pytest.mark.parametrize("kernel", [3, 5, 7])
+def test_depthwise_layers_take_the_depthwise_row(kernel: int) -> None:
+    """The others gather every tap of every channel, or multiply for vectors of filters where there is one."""
+    for name in isas():
+        with isa(name):
+            for channels, size in ((96, 56), (24, 28), (960, 7)):
+                for pass_ in PASSES:
+                    rows = fastcnn.conv_algorithms(
+                        (8, channels, size, size), (channels, 1, kernel, kernel), 1, kernel // 2, 1, channels,
+                        pass_=pass_,
+                    )  # fmt: skip
+                    costs = {r.name: r.cost for r in rows if r.reason is None}
+                    assert min(costs, key=costs.__getitem__) == "depthwise", (name, channels, pass_, costs)
