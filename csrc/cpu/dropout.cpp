@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "cpu/isa.h"
+#include "cpu/stream.h"
 #include "cpu/thread_pool.h"
 
 namespace fastcnn::cpu {
@@ -18,6 +19,11 @@ DropoutKernels loops() {
   if constexpr (std::is_same_v<T, float>) return kernels().dropout;
   return {kernels().dropout.keep_run, kernels().dropout.keep_columns, dropout_run<T, Accumulator<T>>,
           dropout_tile<T, Accumulator<T>>};
+}
+
+template <class T>
+bool streams(const DropoutParams& p, int64_t elements) {
+  return std::is_same_v<T, float> && p.y != p.x && elements * int64_t(sizeof(T)) >= kStreamBytes;
 }
 
 int64_t product(const int64_t* shape, int from, int to) {
@@ -38,6 +44,7 @@ void dropout_contiguous(const DropoutParams& p) {
   const DropoutKernels k = loops<T>();
   const DropoutValues values{p.scale, p.shift, p.dropped};
   const int64_t samples = p.ndim ? p.shape[0] : 1, size = product(p.shape, 1, p.ndim);
+  const bool stream = streams<T>(p, samples * size);
   const int64_t pieces = (size + kTaskElems - 1) / kTaskElems;       // of one large sample
   const int64_t per_task = std::max<int64_t>(kTaskElems / size, 1);  // or several small samples
   const int64_t sample_tasks = (samples + per_task - 1) / per_task;
@@ -52,7 +59,7 @@ void dropout_contiguous(const DropoutParams& p) {
         const int64_t count = std::min<int64_t>(8 * kRun, end - i);
         k.keep_run(bits, i / 8, int((count + 7) / 8), source);
         k.run(static_cast<T*>(p.y) + n * size + i, static_cast<const T*>(p.x) + n * size + i, bits, count,
-              values);
+              values, stream);
       }
     }
   });
@@ -64,8 +71,9 @@ template <class T>
 void dropout_channels_last(const DropoutParams& p, bool per_channel) {
   const DropoutKernels k = loops<T>();
   const DropoutValues values{p.scale, p.shift, p.dropped};
-  constexpr int kRows = 32, kChannels = 64;
+  constexpr int kRows = 32, kChannels = kDropoutChannels;
   const int64_t samples = p.shape[0], channels = p.shape[1], pixels = product(p.shape, 2, p.ndim);
+  const bool stream = streams<T>(p, samples * channels * pixels);
   const int64_t rows_per_task = std::max<int64_t>(kTaskElems / (channels * kRows), 1) * kRows;
   const int64_t pieces = (pixels + rows_per_task - 1) / rows_per_task;
   parallel_for(samples * pieces, [&](int64_t task, int) {
@@ -85,7 +93,7 @@ void dropout_channels_last(const DropoutParams& p, bool per_channel) {
         if (!per_channel) k.keep_columns(mask, first * pixels + row, pixels, width, source);
         const int64_t at = (n * pixels + row) * channels + first;
         k.tile(static_cast<T*>(p.y) + at, static_cast<const T*>(p.x) + at, mask, rows, width, channels,
-               values);
+               values, stream);
       }
     }
   });

@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "cpu/isa.h"
+#include "cpu/stream.h"
 #include "cpu/thread_pool.h"
 
 namespace fastcnn::cpu {
@@ -108,6 +109,27 @@ void for_each_row(const Loop& loop, Row&& row) {
   });
 }
 
+/// Whether results are worth writing past the caches.
+bool streams(const Loop& loop) {
+  for (int k = 1; k < loop.operands; ++k)
+    if (loop.data[k] == loop.data[0]) return false;
+  return loop.dtype[0] == DType::float32 && loop.strides[0][loop.ndim - 1] == 1 &&
+         loop.numel * int64_t(sizeof(float)) >= kStreamBytes;
+}
+
+/// Calls f(y, first, n) for tiles of a row of results, y in the nearest cache, and streams each to its place.
+template <class F>
+void stream_tiles(char* target, int64_t n, F&& f) {
+  constexpr int64_t kTile = 1024;
+  alignas(64) float tile[kTile];
+  for (int64_t i = 0; i < n; i += kTile) {
+    const int64_t count = std::min(kTile, n - i);
+    f(tile, i, count);
+    kernels().pointwise.stream(reinterpret_cast<float*>(target) + i, tile, count);
+  }
+  kernels().pointwise.stream_done();
+}
+
 }  // namespace
 
 void unary(const UnaryParams& params) {
@@ -115,8 +137,20 @@ void unary(const UnaryParams& params) {
   const UnaryFn fn =
       params.op == Unary::copy ? find_copy(loop.dtype[0], loop.dtype[1]) : find(params.op, loop.dtype[1]);
   const int inner = loop.ndim - 1;
+  const int64_t sy = loop.strides[0][inner], sx = loop.strides[1][inner];
+  if (!streams(loop))
+    return for_each_row(loop,
+                        [&](char** at, int64_t n) { fn(at[0], at[1], n, sy, sx, params.p0, params.p1); });
+  const int64_t x_step = sx * int64_t(size_of(loop.dtype[1]));
+  const bool copies = params.op == Unary::copy && loop.dtype[1] == DType::float32 && sx == 1;
   for_each_row(loop, [&](char** at, int64_t n) {
-    fn(at[0], at[1], n, loop.strides[0][inner], loop.strides[1][inner], params.p0, params.p1);
+    if (copies) {
+      kernels().pointwise.stream(reinterpret_cast<float*>(at[0]), reinterpret_cast<const float*>(at[1]), n);
+      return kernels().pointwise.stream_done();
+    }
+    stream_tiles(at[0], n, [&](float* y, int64_t first, int64_t count) {
+      fn(y, at[1] + first * x_step, count, 1, sx, params.p0, params.p1);
+    });
   });
 }
 
@@ -125,10 +159,15 @@ void binary(const BinaryParams& params) {
   const BinaryFn fn = find(params.op, loop.dtype[1]);
   const int inner = loop.ndim - 1;
   const int64_t sy = loop.strides[0][inner], sa = loop.strides[1][inner], sb = loop.strides[2][inner];
+  const bool stream = streams(loop);
+  const int64_t a_step = sa * int64_t(size_of(loop.dtype[1])), b_step = sb * int64_t(size_of(loop.dtype[2]));
   for_each_row(loop, [&](char** at, int64_t n) {
-    const void* a = params.scalar_operand == 1 ? static_cast<const void*>(params.scalar) : at[1];
-    const void* b = params.scalar_operand == 2 ? static_cast<const void*>(params.scalar) : at[2];
-    fn(at[0], a, b, n, sy, sa, sb, params.p0, params.p1);
+    const char* a = params.scalar_operand == 1 ? reinterpret_cast<const char*>(params.scalar) : at[1];
+    const char* b = params.scalar_operand == 2 ? reinterpret_cast<const char*>(params.scalar) : at[2];
+    if (!stream) return fn(at[0], a, b, n, sy, sa, sb, params.p0, params.p1);
+    stream_tiles(at[0], n, [&](float* y, int64_t first, int64_t count) {
+      fn(y, a + first * a_step, b + first * b_step, count, 1, sa, sb, params.p0, params.p1);
+    });
   });
 }
 

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "cpu/isa.h"
+#include "cpu/stream.h"
 #include "cpu/thread_pool.h"
 
 namespace fastcnn::cpu {
@@ -42,6 +43,12 @@ void for_each_tile(const NormProblem& p, F&& f) {
 // The partial sums of (outer index, chunk): two rows of `channels`.
 double* partial_of(double* partial, const NormProblem& p, int64_t o, int64_t chunk) {
   return partial + (o * p.chunks() + chunk) * 2 * p.channels;
+}
+
+template <class T>
+bool streams(const NormProblem& p, const void* y, const void* x) {
+  return std::is_same_v<T, float> && y != x &&
+         p.outer * p.rows * p.channels * int64_t(sizeof(T)) >= kStreamBytes;
 }
 
 struct Moments {
@@ -112,6 +119,7 @@ void forward(const NormForwardParams& a) {
     }
   }
 
+  const bool stream = streams<T>(p, a.y, a.x) && a.y != a.residual;
   const Channelwise<T> weight{static_cast<const T*>(a.weight), a.weight_stride, A(1)};
   const Channelwise<T> bias{static_cast<const T*>(a.bias), a.bias_stride, A(0)};
   for_each_tile(p, [&](int64_t o, int64_t, int64_t first, int64_t rows, int64_t c0, int width) {
@@ -125,7 +133,7 @@ void forward(const NormForwardParams& a) {
     const int64_t at = (o * p.rows + first) * p.channels + c0;
     const T* residual = a.residual ? static_cast<const T*>(a.residual) + at : nullptr;
     k.apply[int(a.activation)](static_cast<T*>(a.y) + at, x + at, residual, rows, width, p.channels,
-                               {m, nullptr, scale, shift, nullptr, nullptr});
+                               {m, nullptr, scale, shift, nullptr, nullptr, stream});
   });
 }
 
@@ -155,9 +163,9 @@ void backward(const NormBackwardParams& a) {
       }
       const int64_t at = (o * p.rows + first) * p.channels + c0;
       double* sums = partial_of(a.partial, p, o, chunk);
-      k.gradient_sums[int(a.activation)](x + at, dy + at, y ? y + at : nullptr, y ? dresidual + at : nullptr,
-                                         rows, width, p.channels, {m, inv, scale, shift, nullptr, nullptr},
-                                         sums + c0, sums + p.channels + c0);
+      k.gradient_sums[int(a.activation)](
+          x + at, dy + at, y ? y + at : nullptr, y ? dresidual + at : nullptr, rows, width, p.channels,
+          {m, inv, scale, shift, nullptr, nullptr, false}, sums + c0, sums + p.channels + c0);
     });
     // Chunks are added into the first one, in order; then outer indices into dweight and dbias.
     parallel_for((p.channels + 63) / 64, [&](int64_t task, int) {
@@ -194,6 +202,7 @@ void backward(const NormBackwardParams& a) {
       }
     });
   }
+  const bool stream = streams<T>(p, a.dx, a.x) && a.dx != a.dy && a.dx != a.dresidual;
   const double size = double(p.group_size());
   const int open = y ? 0 : int(a.activation);  // dresidual is masked already
   for_each_tile(p, [&](int64_t o, int64_t, int64_t first, int64_t rows, int64_t c0, int width) {
@@ -210,7 +219,7 @@ void backward(const NormBackwardParams& a) {
     }
     const int64_t at = (o * p.rows + first) * p.channels + c0;
     k.apply_gradient[open](static_cast<T*>(a.dx) + at, x + at, (y ? dresidual : dy) + at, rows, width,
-                           p.channels, {m, nullptr, scale, shift, q, offset});
+                           p.channels, {m, nullptr, scale, shift, q, offset, stream});
   });
 }
 

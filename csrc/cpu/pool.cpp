@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "cpu/isa.h"
+#include "cpu/stream.h"
 #include "cpu/thread_pool.h"
 
 namespace fastcnn::cpu {
@@ -131,6 +132,7 @@ void backward(const PoolParams& a, void (*kernel)(const PoolBackwardRow*)) {
     r.column_begin = hits[2].begin.data();
     r.column_offset = column_offset.data(), r.column_code = column_code.data();
     r.column_scale = column_scale.data();
+    r.stream = std::is_same_v<T, float> && p.N * p.in[0] * p.in[1] * p.in[2] * p.C * 4 >= kStreamBytes;
     kernel(&r);
   });
 }

@@ -15,16 +15,19 @@ struct DropoutValues {
   double scale, shift, dropped;
 };
 
+constexpr int kDropoutChannels = 64;  ///< of a tile, at most
+
 struct DropoutKernels {
   /// bits[b]: bit j is set when draw j of block first_block + b is at or above the threshold.
   void (*keep_run)(uint8_t* bits, int64_t first_block, int count, const KeepBitsSource&);
   /// mask[c]: bit r is set when the draw of position + c * pixels + r is kept, for 32 rows r.
   void (*keep_columns)(uint32_t* mask, int64_t position, int64_t pixels, int channels, const KeepBitsSource&);
+  /// With `stream` (cpu/stream.h) results pass the caches.
   /// n consecutive elements; element i is kept by bit i % 8 of bits[i / 8].
-  void (*run)(void* y, const void* x, const uint8_t* bits, int64_t n, const DropoutValues&);
+  void (*run)(void* y, const void* x, const uint8_t* bits, int64_t n, const DropoutValues&, bool stream);
   /// rows x channels elements with `step` elements from row to row; row r, channel c is kept by bit r of mask[c].
   void (*tile)(void* y, const void* x, const uint32_t* mask, int rows, int channels, int64_t step,
-               const DropoutValues&);
+               const DropoutValues&, bool stream);
 };
 
 }  // namespace fastcnn::cpu

@@ -2,7 +2,7 @@
 // Included once per instruction set (T = float) and by cpu/dropout.cpp (the other dtypes).
 
 template <class T, class A>
-void dropout_run(void* y_, const void* x_, const uint8_t* bits, int64_t n, const DropoutValues& v) {
+void dropout_run(void* y_, const void* x_, const uint8_t* bits, int64_t n, const DropoutValues& v, bool) {
   T* y = (T*)y_;
   const T* x = (const T*)x_;
   const A scale = A(v.scale), shift = A(v.shift), dropped = A(v.dropped);
@@ -18,13 +18,17 @@ void dropout_run(void* y_, const void* x_, const uint8_t* bits, int64_t n, const
 
 template <class T, class A>
 void dropout_tile(void* y_, const void* x_, const uint32_t* mask, int rows, int channels, int64_t step,
-                  const DropoutValues& v) {
+                  const DropoutValues& v, bool stream) {
   const A scale = A(v.scale), shift = A(v.shift), dropped = A(v.dropped);
   for (int r = 0; r < rows; ++r) {
     T* y = (T*)y_ + r * step;
     const T* x = (const T*)x_ + r * step;
     const uint32_t bit = 1u << r;
+    T tile[kDropoutChannels];
+    T* out = stream ? tile : y;
 #pragma GCC ivdep
-    for (int c = 0; c < channels; ++c) y[c] = T((mask[c] & bit) ? A(x[c]) * scale + shift : dropped);
+    for (int c = 0; c < channels; ++c) out[c] = T((mask[c] & bit) ? A(x[c]) * scale + shift : dropped);
+    if (stream) stream_row(y, tile, channels);
   }
+  if (stream) stream_done();
 }

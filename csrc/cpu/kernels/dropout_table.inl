@@ -46,16 +46,20 @@ inline void keep_run(uint8_t* bits, int64_t first_block, int count, const KeepBi
   }
 }
 
-// 32 consecutive positions touch at most five blocks; the first block's leading bits are shifted out.
+// 32 consecutive positions touch five blocks, or four where they begin with one; the first block's leading bits are
+// shifted out.
 inline void keep_columns(uint32_t* mask, int64_t position, int64_t pixels, int channels,
                          const KeepBitsSource& s) {
   for (int at = 0; at < channels; at += kLanes) {
     uint32_t c0[kLanes], c3[kLanes], word[kLanes], shift[kLanes], next[kLanes];
+    uint32_t shifted = 0;
     for (int i = 0; i < kLanes; ++i) {
-      word[i] = 0;
+      word[i] = next[i] = 0;
       shift[i] = (uint32_t)(position + (at + i) * pixels) & 7u;
+      shifted |= shift[i];
     }
-    for (int b = 0; b < 5; ++b) {
+    const int blocks = shifted ? 5 : 4;
+    for (int b = 0; b < blocks; ++b) {
       for (int i = 0; i < kLanes; ++i) {
         const int64_t block = ((position + (at + i) * pixels) >> 3) + b;
         c0[i] = (uint32_t)block;
@@ -66,14 +70,17 @@ inline void keep_columns(uint32_t* mask, int64_t position, int64_t pixels, int c
         for (int i = 0; i < kLanes; ++i) word[i] |= next[i] << (8 * b);
     }
     const int n = channels - at < kLanes ? channels - at : kLanes;
-    for (int i = 0; i < n; ++i) mask[at + i] = word[i] >> shift[i] | next[i] << 1 << (31 - shift[i]);
+    for (int i = 0; i < n; ++i)
+      mask[at + i] = shifted ? word[i] >> shift[i] | next[i] << 1 << (31 - shift[i]) : word[i];
   }
 }
 
-inline void float_run(void* y_, const void* x_, const uint8_t* bits, int64_t n, const DropoutValues& v) {
+inline void float_run(void* y_, const void* x_, const uint8_t* bits, int64_t n, const DropoutValues& v,
+                      bool stream) {
   float* y = (float*)y_;
   const float* x = (const float*)x_;
   const Vec scale = vset((float)v.scale), shift = vset((float)v.shift), dropped = vset((float)v.dropped);
+  stream = stream && (uintptr_t)y % sizeof(Vec) == 0;
   int64_t i = 0;
   for (; i + kLanes <= n; i += kLanes) {
     uint32_t keep;
@@ -82,10 +89,15 @@ inline void float_run(void* y_, const void* x_, const uint8_t* bits, int64_t n, 
     } else {
       keep = (uint32_t)bits[i / 8] >> (i & 7);
     }
-    vstore(y + i, vselect(mask_of_bits(keep), vadd(vmul(vload(x + i), scale), shift), dropped));
+    const Vec out = vselect(mask_of_bits(keep), vadd(vmul(vload(x + i), scale), shift), dropped);
+    if (stream)
+      vstream(y + i, out);
+    else
+      vstore(y + i, out);
   }
   for (; i < n; ++i)
     y[i] = bits[i / 8] >> (i & 7) & 1 ? x[i] * (float)v.scale + (float)v.shift : (float)v.dropped;
+  if (stream) stream_done();
 }
 
 constexpr DropoutKernels kDropout = {keep_run, keep_columns, float_run, dropout_tile<float, float>};

@@ -14,6 +14,7 @@ struct NormVectors {
   const void *mean, *invstd;  ///< of the statistics
   const void *scale, *shift;  ///< weight * invstd, bias: normalised = (x - mean) * scale + shift
   const void *q, *offset;     ///< dx = masked dy * scale + (x - mean) * q + offset
+  bool stream;                ///< what apply and apply_gradient write passes the caches (cpu/stream.h)
 };
 
 /// The arrays are indexed by NormActivation (common/norm.h): what is applied to the normalised value in the same pass.

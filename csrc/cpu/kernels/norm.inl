@@ -111,17 +111,21 @@ void norm_apply(void* y_, const void* x_, const void* residual_, int64_t rows, i
   for (int64_t r = 0; r < rows; ++r) {
     T* y = (T*)y_ + r * step;
     const T *x = (const T*)x_ + r * step, *residual = (const T*)residual_ + (residual_ ? r * step : 0);
+    T tile[kNormTile];
+    T* out = v.stream ? tile : y;
     if (residual_) {
 #pragma GCC ivdep
       for (int c = 0; c < channels; ++c) {
         const A normalised = A(T((A(x[c]) - mean[c]) * scale[c] + shift[c]));
-        y[c] = T(Act::f(A(T(normalised + A(residual[c])))));
+        out[c] = T(Act::f(A(T(normalised + A(residual[c])))));
       }
     } else {
 #pragma GCC ivdep
-      for (int c = 0; c < channels; ++c) y[c] = T(Act::f(A(T((A(x[c]) - mean[c]) * scale[c] + shift[c]))));
+      for (int c = 0; c < channels; ++c) out[c] = T(Act::f(A(T((A(x[c]) - mean[c]) * scale[c] + shift[c]))));
     }
+    if (v.stream) stream_row(y, tile, channels);
   }
+  if (v.stream) stream_done();
 }
 
 template <class T, class A, class Act>
@@ -132,12 +136,16 @@ void norm_apply_gradient(void* dx_, const void* x_, const void* dy_, int64_t row
   for (int64_t r = 0; r < rows; ++r) {
     T* dx = (T*)dx_ + r * step;
     const T *x = (const T*)x_ + r * step, *dy = (const T*)dy_ + r * step;
+    T tile[kNormTile];
+    T* out = v.stream ? tile : dx;
 #pragma GCC ivdep
     for (int c = 0; c < channels; ++c) {
       const A d = A(x[c]) - mean[c];
-      dx[c] = T(Act::slope(A(dy[c]), A(T(d * scale[c] + shift[c]))) * scale[c] + (d * q[c] + offset[c]));
+      out[c] = T(Act::slope(A(dy[c]), A(T(d * scale[c] + shift[c]))) * scale[c] + (d * q[c] + offset[c]));
     }
+    if (v.stream) stream_row(dx, tile, channels);
   }
+  if (v.stream) stream_done();
 }
 
 template <class T, class A>

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "cpu/kernels/norm.h"
+#include "cpu/kernels/vec.h"
 
 namespace fastcnn::cpu::FC_ISA {
 namespace {

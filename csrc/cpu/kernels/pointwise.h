@@ -14,6 +14,8 @@ using BinaryFn = void (*)(void* y, const void* a, const void* b, int64_t n, int6
 struct PointwiseKernels {
   UnaryFn (*unary)(Unary);  ///< never nullptr for float32
   BinaryFn (*binary)(Binary);
+  void (*stream)(float* y, const float* x, int64_t n);  ///< a copy past the caches (cpu/stream.h)
+  void (*stream_done)();                                ///< after the last one of a task
 };
 
 }  // namespace fastcnn::cpu

@@ -2,13 +2,23 @@
 #pragma once
 
 #include "cpu/kernels/pointwise.h"
+#include "cpu/kernels/vec.h"
 
 namespace fastcnn::cpu::FC_ISA {
 namespace {
 
 #include "cpu/kernels/pointwise.inl"
 
-constexpr PointwiseKernels kPointwise = {unary_real<float, float>, binary_real<float, float>};
+void stream_floats(float* y, const float* x, int64_t n) {
+  int64_t i = 0;
+  for (; i < n && (uintptr_t)(y + i) % sizeof(Vec) != 0; ++i) y[i] = x[i];
+  for (; i + kLanes <= n; i += kLanes) vstream(y + i, vload(x + i));
+  for (; i < n; ++i) y[i] = x[i];
+}
+void stream_floats_done() { stream_done(); }
+
+constexpr PointwiseKernels kPointwise = {unary_real<float, float>, binary_real<float, float>, stream_floats,
+                                         stream_floats_done};
 
 }  // namespace
 }  // namespace fastcnn::cpu::FC_ISA

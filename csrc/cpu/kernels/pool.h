@@ -34,6 +34,7 @@ struct PoolBackwardRow {
   // Per column c: hits column_begin[c] .. column_begin[c + 1] - 1.
   const int64_t *column_begin, *column_offset, *column_code;
   const double* column_scale;
+  bool stream;  ///< past the caches (cpu/stream.h)
 };
 
 struct PoolKernels {

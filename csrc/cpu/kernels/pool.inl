@@ -110,9 +110,13 @@ void pool_max_backward(const PoolBackwardRow* r) {
           for (int c = 0; c < width; ++c) sum[c] += tap[c] == code ? A(dy[c]) : A(0);
         }
       T* dx = (T*)r->dx + column * r->channels + c0;
+      T tile[kPoolTile];
+      T* out = r->stream ? tile : dx;
 #pragma GCC ivdep
-      for (int c = 0; c < width; ++c) dx[c] = T(sum[c]);
+      for (int c = 0; c < width; ++c) out[c] = T(sum[c]);
+      if (r->stream) stream_row(dx, tile, width);
     }
+  if (r->stream) stream_done();
 }
 
 template <class T, class A>
@@ -130,7 +134,11 @@ void pool_avg_backward(const PoolBackwardRow* r) {
           for (int c = 0; c < width; ++c) sum[c] += A(dy[c]) * scale;
         }
       T* dx = (T*)r->dx + column * r->channels + c0;
+      T tile[kPoolTile];
+      T* out = r->stream ? tile : dx;
 #pragma GCC ivdep
-      for (int c = 0; c < width; ++c) dx[c] = T(sum[c]);
+      for (int c = 0; c < width; ++c) out[c] = T(sum[c]);
+      if (r->stream) stream_row(dx, tile, width);
     }
+  if (r->stream) stream_done();
 }

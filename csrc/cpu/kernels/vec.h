@@ -154,6 +154,14 @@ FC_INLINE void stream_done() {
 #endif
 }
 
+/// Writes n floats, past the caches where y is aligned to a vector. Then stream_done before others read.
+FC_INLINE void stream_row(float* y, const float* v, int n) {
+  int i = 0;
+  if ((uintptr_t)y % sizeof(Vec) == 0)
+    for (; i + kLanes <= n; i += kLanes) vstream(y + i, vload(v + i));
+  for (; i < n; ++i) y[i] = v[i];
+}
+
 /// Sum of the lanes, halves first: the order is a function of kLanes only.
 FC_INLINE float vsum(Vec v) {
   float lanes[kLanes];
