@@ -229,10 +229,11 @@ double conv_im2col_cost(const ConvProblem& p, Pass pass, const DeviceProps& prop
                                                         : std::max(patch, filters);
   const Shape shape(p, pass);
   double waste = std::ceil(columns / lanes) * lanes / std::max(columns, 1.0);
-  if (shape.narrow) waste = std::min(waste, 1.5);
+  if (shape.narrow && p.G == 1) waste = std::min(waste, 1.5);
   const double depth = pass == Pass::backward_input ? filters * double(p.taps()) : patch;
   double gathered = 4.0 * double(p.N) * double(p.out_pixels()) * double(p.G) * depth;
-  if (!shape.gathers) {  // the source is copied once, at most
+  if (!shape.gathers &&
+      p.G == 1) {  // the source is copied once, at most; groups' short products cost more than that
     const double source = pass == Pass::backward_input ? double(p.out_pixels()) * double(p.K)
                                                        : double(p.in_pixels()) * double(p.C);
     gathered = 4.0 * double(p.N) * source;
