@@ -138,13 +138,12 @@ BUGS: tuple[Bug, ...] = (
     ),
     bug(
         "im2col: the last partial sum of dw is lost", "csrc/cpu/conv_im2col_weight.cpp",
-        "for (int64_t split = 1; split < cut.splits; ++split)",
-        "for (int64_t split = 1; split + 1 < cut.splits; ++split)",
+        "sum[c] += from[split * by_split + c];", "sum[c] += split + 1 < cut.splits ? from[split * by_split + c] : 0;",
         "weight gradients of many pixels", CONV,
     ),
     bug(
         "im2col: workspace short of the tail vectors", "csrc/cpu/conv_im2col_weight.cpp",
-        "round_up(std::min(cut.columns, kChunkColumns), kVector));", "std::min(cut.columns, kChunkColumns));",
+        "kBlockPixels * (cut.chunk_rows + cut.chunk_columns);", "kBlockPixels * cut.chunk_rows + cut.chunk_columns;",
         "more memory is written than was stated and taken", CHOICE,
     ),
     bug(
