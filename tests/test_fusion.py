@@ -343,3 +343,20 @@ def test_traces():
         for _ in range(2):
             train_step(model, F.cross_entropy, optimizer, x, y)
     assert real.peak_bytes - base == predicted.peak_bytes
+
+
+def test_layers_run_together_again_once_their_hooks_are_gone():
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.MaxPool2d(2))
+    x = fastcnn.zeros((1, 3, 8, 8))
+
+    def ops() -> list[str]:
+        with fastcnn.profile() as p:
+            model(x)
+        return [c.op for c in p.calls]
+
+    fused = ops()
+    handles = [m.register_forward_hook(lambda *_: None) for m in model]
+    assert "relu" in ops() and "relu" not in fused
+    for handle in handles:
+        handle.remove()
+    assert ops() == fused

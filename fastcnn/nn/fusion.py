@@ -56,7 +56,7 @@ _FRESH = frozenset((
 
 def is_plain(module: Any) -> bool:
     """Nobody changed what the module does, or looks at it."""
-    return not module._hooks and "forward" not in module.__dict__
+    return not any(module._hooks.values()) and "forward" not in module.__dict__
 
 
 def _drops(dropout: Any) -> bool:
