@@ -13,14 +13,13 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import datetime
 import json
 import statistics
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from results import stamp
 
 import fastcnn
 from fastcnn import models, nn, optim
@@ -102,11 +101,8 @@ def main() -> int:
         print("torch is not installed: left out")
     fastcnn.set_num_threads(1)
     rows = {name: [run(seed) for seed in range(options.seeds)] for name, run in runs.items()}
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True
-    ).stdout.strip()
     found = {
-        "command": "python scripts/convergence.py", "date": datetime.date.today().isoformat(), "commit": commit,
+        "command": "python scripts/convergence.py", **stamp(),
         "epochs": EPOCHS, "batch": BATCH, "lr": RATE,
         "runs": {
             name: {

@@ -4,16 +4,13 @@ namespace fastcnn {
 
 ConvPlan plan(const std::vector<ConvAlgo>& table, const ConvProblem& problem, Pass pass,
               const DeviceProps& props, const AlgoRequest& request, std::vector<ConvRow>* rows) {
-  // Costs are those of one thread: the choice, and with it the bits, must not depend on how many there are.
-  DeviceProps one_thread = props;
-  one_thread.threads = 1;
   ConvPlan best;
   double best_cost = 0;
   bool known = request.name == "auto", settled = false;
   for (const ConvAlgo& algo : table) {
     const char* reason = algo.unsupported(problem, pass, props);
     const size_t bytes = reason ? 0 : algo.workspace_bytes(problem, pass, props);
-    const double cost = reason ? 0 : algo.cost(problem, pass, one_thread);
+    const double cost = reason ? 0 : algo.cost(problem, pass, props);
     const bool named = request.name == algo.name;
     known = known || named;
     std::string why = reason ? reason : "";

@@ -31,7 +31,8 @@ struct ConvAlgo {
   const char* (*unsupported)(const ConvProblem&, Pass, const DeviceProps&);
   /// Everything the row needs beside its tensors: packed weights, transforms, partial sums. Pure, host only.
   size_t (*workspace_bytes)(const ConvProblem&, Pass, const DeviceProps&);
-  /// Estimated microseconds from facts of the machine; only their order matters. plan() asks for one thread.
+  /// Estimated microseconds of one thread, from facts of the machine; only their order matters. Never of all threads:
+  /// another row has other bits, and those must not depend on how many threads there are.
   double (*cost)(const ConvProblem&, Pass, const DeviceProps&);
   /// nullptr in a build without this device.
   void (*run)(const ConvArgs&, Pass, void* stream);

@@ -240,7 +240,7 @@ double conv_depthwise_cost(const ConvProblem& p, Pass, const DeviceProps& props)
   const double lanes = props.isa == "avx512" ? 16 : props.isa == "avx2" ? 8 : 4;
   const double waste = std::ceil(double(p.C) / lanes) * lanes / double(std::max<int64_t>(p.C, 1));
   const double bytes = 4.0 * double(p.N) * double(p.C) * double(p.in_pixels() + p.out_pixels());
-  return 3.0 + (p.flops() * waste / (6 * lanes) + bytes / 40) / (1e3 * std::max(props.threads, 1));
+  return 3.0 + (p.flops() * waste / (6 * lanes) + bytes / 40) / 1e3;
 }
 
 void conv_depthwise_run(const ConvArgs& args, Pass pass, void*) {

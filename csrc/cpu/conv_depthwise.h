@@ -90,6 +90,14 @@ struct DepthwiseLines {
   }
 };
 
+/// The line of x that filter row (t, r) reads for row (d, h) of the outputs; nullptr in zero padding.
+inline const float* depthwise_source_line(const ConvProblem& p, const DepthwiseLines& x, int64_t n, int64_t d,
+                                          int64_t h, int64_t t, int64_t r, float* scratch) {
+  const int64_t id = conv_input_index(d, t, p.stride[0], p.dilation[0], p.pad_low[0], p.in[0], p.pad_mode);
+  const int64_t ih = conv_input_index(h, r, p.stride[1], p.dilation[1], p.pad_low[1], p.in[1], p.pad_mode);
+  return id < 0 || ih < 0 ? nullptr : x.line(n, id, ih, scratch);
+}
+
 /// Pixels of a row in the memory of its tensor, or staged where channels are not innermost there.
 struct DepthwiseOut {
   float *target, *pixels;

@@ -23,12 +23,8 @@ void depthwise_forward_row(const ConvArgs& args, const DepthwiseSpace& space, co
   DepthwiseScratch s(p, space, slot);
   for (int64_t t = 0; t < p.filter[0]; ++t)
     for (int64_t r = 0; r < p.filter[1]; ++r) {
-      const int64_t id =
-          conv_input_index(d, t, p.stride[0], p.dilation[0], p.pad_low[0], p.in[0], p.pad_mode);
-      const int64_t ih =
-          conv_input_index(h, r, p.stride[1], p.dilation[1], p.pad_low[1], p.in[1], p.pad_mode);
       const int64_t i = t * p.filter[1] + r;
-      s.line[i] = id < 0 || ih < 0 ? nullptr : x.line(n, id, ih, s.lines + i * p.in[2] * p.C);
+      s.line[i] = depthwise_source_line(p, x, n, d, h, t, r, s.lines + i * p.in[2] * p.C);
     }
   const DepthwiseOut out(y, n, d, h, p.K, s.out);
   DepthwiseRow row{s.source, s.filter, 0, p.stride[2] * x.step, nullptr, out.step, 0, p.C};

@@ -25,12 +25,9 @@ struct BackwardWeight {
     int64_t count = 0;
     for (int64_t t = 0; t < p.filter[0]; ++t)
       for (int64_t r = 0; r < p.filter[1]; ++r) {
-        const int64_t id =
-            conv_input_index(d, t, p.stride[0], p.dilation[0], p.pad_low[0], p.in[0], p.pad_mode);
-        const int64_t ih =
-            conv_input_index(h, r, p.stride[1], p.dilation[1], p.pad_low[1], p.in[1], p.pad_mode);
-        if (id < 0 || ih < 0) continue;
-        lines[count] = x.line(n, id, ih, s.lines + count * p.in[2] * p.C) + first;
+        const float* line = depthwise_source_line(p, x, n, d, h, t, r, s.lines + count * p.in[2] * p.C);
+        if (!line) continue;
+        lines[count] = line + first;
         line_sums[count++] = sums + (t * p.filter[1] + r) * p.filter[2] * p.C + first;
       }
     if (!depthwise_rows_are_plain(p)) return taps(lines, line_sums, count, dy_line + first, last - first);

@@ -191,8 +191,8 @@ struct Direct {
 
 const char* conv_direct_unsupported(const ConvProblem&, Pass, const DeviceProps&) { return nullptr; }
 size_t conv_direct_workspace_bytes(const ConvProblem&, Pass, const DeviceProps&) { return 0; }
-double conv_direct_cost(const ConvProblem& p, Pass, const DeviceProps& props) {
-  return p.flops() / (1e3 * std::max(props.threads, 1));  // about 1 GFLOP/s per thread
+double conv_direct_cost(const ConvProblem& p, Pass, const DeviceProps&) {
+  return p.flops() / 1e3;  // about 1 GFLOP/s
 }
 
 void conv_direct_run(const ConvArgs& args, Pass pass, void*) {

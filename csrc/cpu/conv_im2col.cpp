@@ -239,7 +239,7 @@ double conv_im2col_cost(const ConvProblem& p, Pass pass, const DeviceProps& prop
     gathered = 4.0 * double(p.N) * source;
   }
   const double packed = 4.0 * double(p.K) * patch;
-  return 4.0 + (p.flops() * waste / gflops + gathered / 8 + packed / 2) / (1e3 * std::max(props.threads, 1));
+  return 4.0 + (p.flops() * waste / gflops + gathered / 8 + packed / 2) / 1e3;
 }
 
 void conv_im2col_run(const ConvArgs& args, Pass pass, void*) {

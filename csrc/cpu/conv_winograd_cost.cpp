@@ -40,11 +40,7 @@ double conv_winograd_estimate(const ConvProblem& p, Pass pass, const DeviceProps
   ns += filters / kFilterBytes;
   const double again = pass == Pass::backward_weight ? 0 : tiles / 48 - 1;
   ns += std::max(0.0, again) * filters / kStreamBytes / 4;  // three quarters hide behind the products
-  const double tasks = pass == Pass::backward_weight
-                           ? grid.h.points() * std::ceil(rows / 48) * std::ceil(columns / 64)
-                           : std::ceil(tiles / 24) * std::ceil(columns / 64);
-  const double threads = std::max(1.0, std::min<double>(props.threads, tasks));
-  return kCallMicroseconds + ns / (1e3 * threads);
+  return kCallMicroseconds + ns / 1e3;
 }
 
 }  // namespace fastcnn::cpu

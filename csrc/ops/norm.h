@@ -20,8 +20,8 @@ struct NormGradients {
   MaybeTensor dx, dweight, dbias, dresidual;
 };
 
-/// x (N, C, ...), rank 2 to 5; y = activation(normalised + residual), activation "", "relu" or "relu6". training: statistics of x, and running values (if given) are updated in place;
-/// else the running values are the statistics.
+/// x (N, C, ...), rank 2 to 5; y = activation(normalised + residual), activation "", "relu" or "relu6". training:
+/// statistics of x, and running values (if given) are updated in place; else the running values are the statistics.
 NormOutput batch_norm_forward(const Tensor& x, const MaybeTensor& weight, const MaybeTensor& bias,
                               const MaybeTensor& running_mean, const MaybeTensor& running_var, bool training,
                               double momentum, double eps, const std::string& activation = "",

@@ -145,10 +145,9 @@ def zoo() -> Any:
     autograd = types.ModuleType("fastcnn.autograd")
     autograd.Tensor = torch.Tensor  # type: ignore[attr-defined]
     sys.modules["fastcnn.autograd"] = autograd
-    for name, function in (("norm_act", _norm_act), ("fusion", _relu_pool)):
-        fused = types.ModuleType(f"fastcnn.nn.{name}")
-        setattr(fused, function.__name__[1:], function)
-        sys.modules[fused.__name__] = fused
+    fusion = types.ModuleType("fastcnn.nn.fusion")
+    fusion.norm_act, fusion.relu_pool = _norm_act, _relu_pool  # type: ignore[attr-defined]
+    sys.modules[fusion.__name__] = fusion
     assert importlib.util.find_spec("fastcnn.models") is not None
     return importlib.import_module("fastcnn.models")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastcnn import functional as F
 from fastcnn import init, nn
 from fastcnn.autograd import Tensor
-from fastcnn.nn.norm_act import norm_act
+from fastcnn.nn.fusion import norm_act
 
 
 class ConvUnit(nn.Module):

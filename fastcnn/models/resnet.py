@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 from fastcnn import init, nn
 from fastcnn.autograd import Tensor
-from fastcnn.nn.fusion import relu_pool
-from fastcnn.nn.norm_act import norm_act
+from fastcnn.nn.fusion import norm_act, relu_pool
 
 
 def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Conv2d:

@@ -31,7 +31,6 @@ from fastcnn.nn.norm import (
     InstanceNorm3d,
     LayerNorm,
 )  # fmt: skip
-from fastcnn.nn.norm_act import fuses_activation
 from fastcnn.nn.pool import (
     AdaptiveMaxPool1d,
     AdaptiveMaxPool2d,
@@ -41,9 +40,10 @@ from fastcnn.nn.pool import (
     MaxPool3d,
 )  # fmt: skip
 
-__all__ = ["is_plain", "relu_pool", "run"]
+__all__ = ["is_plain", "norm_act", "relu_pool", "run"]
 
 _POOLS = frozenset((MaxPool1d, MaxPool2d, MaxPool3d, AdaptiveMaxPool1d, AdaptiveMaxPool2d, AdaptiveMaxPool3d))
+_BATCH_NORMS = frozenset((BatchNorm1d, BatchNorm2d, BatchNorm3d))
 _ACTIVATIONS = {ReLU: "relu", ReLU6: "relu6"}
 _DROPS = frozenset((Dropout, Dropout1d, Dropout2d, Dropout3d))
 _OVERWRITING = frozenset((ReLU, ReLU6, LeakyReLU, Hardtanh, SELU, SiLU, Hardswish))
@@ -63,6 +63,18 @@ def _drops(dropout: Any) -> bool:
     if type(dropout) not in _DROPS or not is_plain(dropout):
         return False
     return dropout.training and dropout.p > 0 and not dropout.inplace  # else it may return the very input
+
+
+def _fuses_activation(norm: Any) -> bool:
+    return type(norm) in _BATCH_NORMS and is_plain(norm)
+
+
+def norm_act(norm: Module, input: Any, residual: Any = None) -> Any:
+    """relu(norm(input) + residual), for models that call their layers themselves; one pass if `norm` is a plain one."""
+    if _fuses_activation(norm):
+        return norm(input, activation="relu", residual=residual)
+    y = norm(input)
+    return relu(y if residual is None else y + residual)
 
 
 def relu_pool(pool: Any, x: Any) -> Any:
@@ -93,7 +105,7 @@ def run(modules: Sequence[Module], x: Any) -> Any:
             else:
                 x = module(x, overwrite=True) if fresh else module(x)
             fresh = False
-        elif type(after) in _ACTIVATIONS and fuses_activation(module) and is_plain(after):
+        elif type(after) in _ACTIVATIONS and _fuses_activation(module) and is_plain(after):
             if type(after) is ReLU and i + 1 < count and _pools_relu(modules[i + 1]):
                 x = modules[i + 1](module(x), relu=True)
                 i += 2
