@@ -175,8 +175,8 @@ BUGS: tuple[Bug, ...] = (
     ),
     bug(
         "depthwise: lists of lines one short", "csrc/cpu/conv_depthwise.h",
-        "line_floats = lines(p) * widest * p.C;", "line_floats = (lines(p) - 1) * widest * p.C;",
-        "workspace larger than stated", CONV, CHOICE,
+        "list_floats = (2 * p.taps() + lines(p)) *", "list_floats = (2 * p.taps()) *",
+        "lines gathered over the list of their addresses", CONV, CHOICE,
     ),
     # ---- convolution: geometry and choice ----
     bug(

@@ -160,6 +160,7 @@ CONV: tuple[ConvCase, ...] = (
     conv("depthwise", 2, 19, 19, (7, 6), 3, padding=1, groups=19, bias=True),
     conv("depthwise s2", 1, 8, 8, (9, 8), 3, stride=2, padding=1, groups=8),
     conv("depthwise 5x5 d2", 1, 3, 3, (11, 10), 5, padding=4, dilation=2, groups=3),
+    conv("depthwise d2, four pixels at a time", 1, 19, 19, (6, 17), 3, padding=2, dilation=2, groups=19),
     conv("depthwise asymmetric", 1, 5, 5, (4, 6), (2, 3), stride=(2, 1), padding=((1, 0), (0, 2)), groups=5),
     conv("depthwise, multiplier 2", 2, 4, 8, (6, 6), 3, padding=1, groups=4),
     conv("depthwise vector edge", 1, 33, 33, (5, 5), 3, padding=1, groups=33),
