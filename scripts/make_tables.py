@@ -141,18 +141,6 @@ def convergence() -> str:
     )
 
 
-def planted_bugs() -> str:
-    """Which bugs were planted, and what noticed them."""
-    r = result("planted_bugs.json")
-    rows = [
-        [b["bug"], f"`{b['file']}`", f"`{b['by'].partition('::')[2].partition('[')[0] or b['by']}`"]
-        for b in r["bugs"]
-    ]
-    return table(["bug", "in", "noticed by"], rows, 3) + (
-        f"\n{r['noticed']} of {r['planted']} noticed; commit {r['commit']}, {r['date']}.\n"
-    )
-
-
 RESULTS = ROOT / "benchmarks" / "results"
 
 
@@ -168,7 +156,6 @@ TABLES: dict[str, Callable[[], str]] = {
     "memory_witness": memory_witness,
     "first_use": first_use,
     "convergence": convergence,
-    "planted_bugs": planted_bugs,
 }
 
 
