@@ -199,6 +199,25 @@ def test_race_with_torch(what: str):
     assert report.table([{**row, "name": what}], ["torch"]).count("\n") == 2
 
 
+def test_resident_memory_of_a_training_step_is_that_of_one_process():
+    """LeNet's step at batch 512 keeps at least its images and the first layer's output, and not gigabytes."""
+    job = {"kind": "model", "model": "lenet5", "mode": "train", "shape": (512, 1, 28, 28), "name": "lenet5"}
+    grown = race.resident(job, {"fastcnn": "nhwc"}, 1)
+    images, first = 4 * 512 * 28 * 28, 4 * 512 * 6 * 28 * 28
+    assert images + first < grown["fastcnn"] < 100 * images
+    row = {"name": "lenet5", "resident": {"fastcnn": 5_000_000, "torch": 10_000_000}}
+    text = report.resident_table([row, {"name": "without"}], ["torch", "onnxruntime"])
+    assert "10.0 (0.50)" in text and "without" not in text
+
+
+def test_all_memory_bound_ops_run_on_our_side():
+    """Every row of `fastcnn bench ops`, on a few elements."""
+    for job in catalogue.op_jobs("ops", True):
+        small = (2, 16) if len(job["shape"]) == 2 else (2, 8, 6, 6)
+        for call in Ours().prepare({**job, "shape": small}).values():
+            call()
+
+
 def test_unknown_rival():
     with pytest.raises(
         ValueError, match=r"unknown rival 'jax', expected one of torch, torch-tuned, torch-bf16"
@@ -213,6 +232,7 @@ def test_command_writes_rows(tmp_path, capsys: pytest.CaptureFixture[str]):
     out = tmp_path / "rows.json"
     code = main(["bench", "conv", "--problem", "mb2ic8ih9oc24kh3ph1", "--quick", "--json", str(out)])
     assert code == 0
+    assert sum(line.startswith("  {") for line in out.read_text().splitlines()) == 3  # a line per row
     found = json.loads(out.read_text())
     assert [r["job"]["pass"] for r in found["rows"]] == list(catalogue.PASSES)
     assert found["facts"]["threads"] == 1

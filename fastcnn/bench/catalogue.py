@@ -44,13 +44,27 @@ _OPS: dict[str, list[tuple[str, str, dict[str, Any], float]]] = {
         for pass_ in ("forward", "backward")
     ],
     "dropout": [("dropout", "forward", {}, 2), ("dropout", "backward", {}, 2)],
-    "norm": [("batch_norm", "forward", {}, 3), ("batch_norm", "both", {}, 8)],
+    "norm": [
+        ("batch_norm", "forward", {}, 3),
+        ("batch_norm", "both", {}, 8),
+        ("layer_norm", "forward", {}, 2),
+    ],
     "relu": [("relu", "forward", {}, 2), ("relu", "backward", {}, 3)],
+    "activation": [
+        (op, pass_, {}, 2 if pass_ == "forward" else 3)
+        for op in ("sigmoid", "tanh", "silu", "gelu")
+        for pass_ in ("forward", "backward")
+    ],
+    "layout": [("to_nchw", "forward", {}, 2)],
 }
 
 
 def op_jobs(group: str, quick: bool) -> Iterator[dict[str, Any]]:
-    """Jobs of a memory-bound family on (32, 64, 112, 112), with --quick on (4, 64, 56, 56)."""
+    """Jobs of a memory-bound family, or of all ("ops"), on (32, 64, 112, 112), with --quick on (4, 64, 56, 56)."""
+    if group == "ops":
+        for name in (*_OPS, "linear"):
+            yield from op_jobs(name, quick)
+        return
     shape = _SMALL if quick else _BIG
     if group == "linear":
         for rows, size, out in ((64, 3136, 128), (8, 25088, 4096), (256, 512, 1000)):

@@ -55,7 +55,7 @@ def _both(function: Callable[[Any], Any], dy: Any, x: Any, leaves: tuple[Any, ..
 
 
 def pointwise(lib: Any, job: dict[str, Any], layout: str) -> Call:
-    """pool, dropout, relu, norm: (N, C, H, W) -> the same or a smaller one."""
+    """One op on an image batch (N, C, H, W) or, for linear layers and losses, on rows (N, C)."""
     x = lib.tensor(normal(job["shape"]), job["pass"] != "forward", layout)
     F, op = lib.F, job["op"]
     leaves = [x]
@@ -70,8 +70,16 @@ def pointwise(lib: Any, job: dict[str, Any], layout: str) -> Call:
         mean, var = (lib.tensor(np.full(channels, v, np.float32), False, None) for v in (0, 1))
         leaves += [weight, bias]
         function = lambda t: F.batch_norm(t, mean, var, weight, bias, True, 0.1, 1e-5)  # noqa: E731
-    elif op == "relu":
-        function = F.relu
+    elif op == "layer_norm":
+        size = job["shape"][-1]
+        weight, bias = (lib.tensor(normal(size, s), job["pass"] != "forward", None) for s in (2, 3))
+        leaves += [weight, bias]
+        function = lambda t: F.layer_norm(t, (size,), weight, bias)  # noqa: E731
+    elif op == "to_nchw":
+        x = lib.tensor(normal(job["shape"]), False, "nhwc")
+        function = lambda t: t.contiguous()  # noqa: E731
+    elif op in ("relu", "sigmoid", "tanh", "silu", "gelu"):
+        function = getattr(F, op)
     elif op == "linear":
         weight = lib.tensor(normal((job["out"], job["shape"][1]), 2), job["pass"] != "forward", None)
         leaves.append(weight)
@@ -120,4 +128,5 @@ def prepare(lib: Any, job: dict[str, Any]) -> dict[str, Call]:
     if job["kind"] == "conv":
         return lib.conv(job)
     make = model if job["kind"] == "model" else pointwise
-    return {layout: make(lib, job, layout) for layout in lib.layouts}
+    layouts = [job["layout"]] if "layout" in job else lib.layouts
+    return {layout: make(lib, job, layout) for layout in layouts}

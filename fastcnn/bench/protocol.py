@@ -5,9 +5,9 @@ Imported by scripts that must not import fastcnn (the rivals' processes), so it 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-import resource
 import sys
 import time
 from collections.abc import Callable
@@ -24,9 +24,19 @@ class Library(Protocol):
     def extra(self, command: str, request: dict[str, Any]) -> dict[str, Any]: ...
 
 
-def peak_rss_bytes() -> int:
-    """The most memory this process ever had resident."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+def resident(what: str) -> int:
+    """Bytes of this process in memory by the system's count: now ("VmRSS") or at most ("VmHWM"); 0 if not told."""
+    try:
+        with open("/proc/self/status", encoding="ascii") as file:
+            return next(int(line.split()[1]) * 1024 for line in file if line.startswith(what))
+    except (OSError, StopIteration):
+        return 0
+
+
+def forget_peak_resident() -> None:
+    """Starts VmHWM anew: what preparations such as drawing initial values needed is no part of a step."""
+    with contextlib.suppress(OSError), open("/proc/self/clear_refs", "w", encoding="ascii") as file:
+        file.write("5")
 
 
 def time_calls(function: Callable[[], Any], calls: int) -> float:
@@ -48,15 +58,18 @@ def serve(library: Library) -> None:
         try:
             if command == "start":
                 answer = library.start(request["threads"])
-                answer["idle_rss"] = peak_rss_bytes()
+                answer["idle_rss"] = resident("VmRSS")
             elif command == "prepare":
                 variants.clear()
                 variants.update(library.prepare(request["job"]))
                 answer = {"variants": list(variants)}
             elif command == "time":
                 answer = {"seconds": time_calls(variants[request["variant"]], request["calls"])}
+            elif command == "forget":
+                forget_peak_resident()
+                answer = {}
             elif command == "rss":
-                answer = {"peak_rss": peak_rss_bytes()}
+                answer = {"peak_rss": resident("VmHWM")}
             else:
                 answer = library.extra(command, request)
         except Exception as error:

@@ -25,7 +25,7 @@ class Side:
     def __init__(self, name: str, threads: int) -> None:
         if name != "fastcnn" and name not in RIVALS:
             raise ValueError(f"bench: unknown rival {name!r}, expected one of {', '.join(RIVALS)}")
-        self.name = name
+        self.name, self.threads = name, threads
         environment = dict(os.environ)
         environment.update(OMP_NUM_THREADS=str(threads), MKL_NUM_THREADS=str(threads))
         if name == "fastcnn":
@@ -122,6 +122,22 @@ def race(job: dict[str, Any], ours: Side, rivals: list[Side], effort: Effort) ->
             "ratio_high": high, "min_ratio": min(mine[layout]) / min(samples["fastcnn", best]),
         }  # fmt: skip
     return row
+
+
+def resident(job: dict[str, Any], layouts: dict[str, str], threads: int, calls: int = 3) -> dict[str, int]:
+    """{side: bytes that became resident over `calls` calls}, each in a new process, above that process when idle.
+
+    `layouts` says which variant of each side runs; a process that prepared the others too would hold their memory.
+    """
+    grown = {}
+    for name, layout in layouts.items():
+        with Side(name, threads) as side:
+            idle = side.facts["idle_rss"]
+            side.ask("prepare", job={**job, "layout": layout})
+            side.ask("forget")
+            side.ask("time", variant=layout, calls=calls)
+            grown[name] = side.ask("rss")["peak_rss"] - idle
+    return grown
 
 
 def _calls(side: Side, variant: str, effort: Effort) -> int:

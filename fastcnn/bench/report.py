@@ -90,6 +90,19 @@ def conclusion(rows: Sequence[dict[str, Any]], rival: str) -> str:
     )
 
 
+def resident_table(rows: Sequence[dict[str, Any]], rivals: Sequence[str]) -> str:
+    """Peak resident memory of training steps above the idle process, in 10^6 bytes, and our share of the rival's."""
+    lines = []
+    for row in (r for r in rows if "resident" in r):
+        held = row["resident"]
+        mine = held["fastcnn"]
+        lines.append([row["name"], f"{mine / 1e6:,.1f}"])
+        lines[-1] += [f"{held[r] / 1e6:,.1f} ({mine / held[r]:.2f})" if r in held else "-" for r in rivals]
+    return format_table(
+        ["resident in training, MB", "fastcnn", *(f"{r} (ours / its)" for r in rivals)], lines
+    )
+
+
 def compare(old: dict[str, Any], new: dict[str, Any], fail_above: float) -> tuple[str, list[str]]:
     """(table of both files' times, names of rows that became slower by more than `fail_above`, a share).
 

@@ -51,12 +51,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def write_json(path: str | None, value: object) -> None:
     """Writes JSON to a file (temporary name, then renamed), or to standard output for "-"; None does nothing."""
-    import json
     import os
 
     if path is None:
         return
-    text = json.dumps(value, indent=1) + "\n"
+    text = json_text(value)
     if path == "-":
         sys.stdout.write(text)
         return
@@ -67,6 +66,20 @@ def write_json(path: str | None, value: object) -> None:
         os.replace(temporary, path)
     except OSError as error:
         raise OSError(f"--json: cannot write {path!r}: {error.strerror}; choose a writable folder") from error
+
+
+def json_text(value: object) -> str:
+    """JSON with one line per key, and one per row where a key has a list of rows: files whose changes can be read."""
+    import json
+
+    def part(v: object) -> str:
+        if isinstance(v, list) and v and isinstance(v[0], dict):
+            return "[\n  " + ",\n  ".join(map(json.dumps, v)) + "\n ]"
+        return json.dumps(v)
+
+    if not isinstance(value, dict):
+        return part(value) + "\n"
+    return "{\n" + ",\n".join(f" {json.dumps(k)}: {part(v)}" for k, v in value.items()) + "\n}\n"
 
 
 def human_bytes(count: int) -> str:

@@ -2,8 +2,8 @@
 
 fastcnn bench conv --set resnet18 --vs torch            every layer and pass of a network
 fastcnn bench conv --problem 'mb8ic64ih56oc64kh3ph1'    one problem, in benchdnn's notation; --algo all compares ours
-fastcnn bench pool | dropout | norm | relu | linear     the ops that memory limits
-fastcnn bench model resnet18 mobilenet_v2               training steps and inference
+fastcnn bench pool | dropout | norm | relu | ...        the ops that memory limits; ops is all of them
+fastcnn bench model resnet18 mobilenet_v2               training steps (also their memory) and inference
 fastcnn bench ladder --problem ...                      what each idea buys, from NumPy to the fastest row
 fastcnn bench compare old.json new.json --fail-above 5%
 """
@@ -16,7 +16,7 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
-OPS = ("pool", "dropout", "norm", "relu", "linear")
+OPS = ("pool", "dropout", "norm", "relu", "activation", "layout", "linear", "ops")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -95,6 +95,8 @@ def run(args: argparse.Namespace) -> int:
         say("\n\n".join([*(ladder.table(row, args.threads) for row in rows), ladder.summary(rows)]))
     else:
         say(report.table(rows, rivals))
+    if any("resident" in row for row in rows):
+        say("\n" + report.resident_table(rows, rivals) + "\n")
     for name in rivals:
         say(report.conclusion(rows, name))
     for row in rows:
@@ -151,7 +153,11 @@ def _row(job: dict[str, Any], ours: Any, rivals: list[Any], effort: Any) -> dict
         names = {v: chosen if v == "auto" else v for v in adapter.algorithms(parse(job["problem"]), job)}
         facts["algos"] = {v: f"{n} (auto)" if v == "auto" else n for v, n in names.items()}
         facts["workspace_bytes"] = {v: verdicts[n].workspace_bytes for v, n in names.items()}
-    return {**race.race(job, ours, rivals, effort), **facts}
+    row = race.race(job, ours, rivals, effort)
+    if job.get("mode") == "train":
+        layouts = {name: r["layout"] for name, r in row["rivals"].items() if "layout" in r}
+        facts["resident"] = race.resident(job, {"fastcnn": row["best"], **layouts}, ours.threads)
+    return {**row, **facts}
 
 
 def _compare(args: argparse.Namespace) -> int:

@@ -6,7 +6,6 @@ A model is a name in fastcnn.models or file.py:factory, a function that returns 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import subprocess
 import sys
@@ -189,34 +188,20 @@ def _verify(args: argparse.Namespace, model: Any, sample: tuple[int, ...], optio
     return 0 if difference == 0 else 1
 
 
-def _resident(what: str) -> int:
-    """This process's memory as the system sees it, now ("VmRSS") or at most ("VmHWM"); 0 where that is not told."""
-    try:
-        with open("/proc/self/status", encoding="ascii") as file:
-            return next(int(line.split()[1]) * 1024 for line in file if line.startswith(what))
-    except (OSError, StopIteration):
-        return 0
-
-
-def _reset_peak_resident() -> None:
-    """Initial values are drawn in float64 on the host, which is no part of a step."""
-    with contextlib.suppress(OSError), open("/proc/self/clear_refs", "w", encoding="ascii") as file:
-        file.write("5")
-
-
 def measure() -> None:
     """The fresh process of `verify`: the real steps, measured by the allocator and by the system."""
     import numpy as np
 
     import fastcnn
     from fastcnn import memory
+    from fastcnn.bench.protocol import forget_peak_resident, resident
     from fastcnn.memory.step import Step
     from fastcnn.training import eval_step, train_step
 
     job = json.loads(sys.argv[1])
     fastcnn.set_num_threads(job["threads"])
 
-    idle = _resident("VmRSS")
+    idle = resident("VmRSS")
     model, _ = load_model(job["model"])
     if job["dtype"]:
         model.to(job["dtype"])
@@ -230,7 +215,7 @@ def measure() -> None:
         inputs = inputs.astype("float64")
     targets = np.zeros(*step.target) if step.target else None
     memory.empty_cache()  # what drawing the initial values left, so that reserved memory is that of the steps
-    _reset_peak_resident()
+    forget_peak_resident()
     with memory.track() as tracked:
         for _ in range(job["steps"]):
             if job["train"]:
@@ -241,6 +226,6 @@ def measure() -> None:
         "peak_bytes": tracked.peak_bytes,
         "by_category": tracked.by_category(),
         "reserved_bytes": tracked.reserved_bytes,
-        "resident_growth_bytes": _resident("VmHWM") - idle,
+        "resident_growth_bytes": resident("VmHWM") - idle,
     }
     print(_MARK + json.dumps(found))
