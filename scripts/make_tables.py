@@ -141,6 +141,91 @@ def convergence() -> str:
     )
 
 
+def bench_source(name: str) -> tuple[list[Any], str]:
+    """Rows of a benchmark's file, and the line that says where they were measured."""
+    found = result(name)
+    f = found["facts"]
+    quick = ", quick samples" if f["quick"] else ""
+    about = f"{f['cpu']}, {f['isa']}; {'; '.join(f['libraries'])}; commit {f['commit']}, {f['date']}{quick}"
+    return found["rows"], f"\n({about}.)\n"
+
+
+def bench_conv() -> str:
+    """Networks by threads: how many layers and passes, the mean, the share that is surely faster, the worst."""
+    from fastcnn.bench.stats import geometric_mean
+
+    lines: list[list[str]] = []
+    about = ""
+    for threads in (1, 2):
+        rows, about = bench_source(f"bench_conv_{threads}.json")
+        networks: dict[str, list[Any]] = {}
+        for row in rows:
+            networks.setdefault(row["name"].split(".")[0], []).append(row)
+        for name, group in [*networks.items(), ("all", rows)]:
+            ratios = [r["rivals"]["torch"]["ratio"] for r in group]
+            sure = sum(r["rivals"]["torch"]["ratio_low"] >= 1 for r in group) / len(group)
+            worst = min(group, key=lambda r: r["rivals"]["torch"]["ratio"])
+            where = f"{worst['name'].partition('.')[2]} {worst['job']['pass']}"
+            numbers = f"{geometric_mean(ratios):.2f}", f"{sure:.0%}", f"{min(ratios):.2f}"
+            lines.append([name, where, str(threads), str(len(group)), *numbers])
+    lines.sort(key=lambda line: line[0] == "all")
+    head = ["network", "its slowest layer and pass", "threads", "rows", "torch's time / ours, geometric mean"]
+    return table([*head, "surely faster", "slowest"], lines, left=2) + about
+
+
+def bench_model() -> str:
+    """Training steps and inference beside every rival, by threads."""
+    rivals = ("torch", "torch-tuned", "onnxruntime")
+    lines = []
+    about = ""
+    for threads in (1, 2):
+        rows, about = bench_source(f"bench_model_{threads}.json")
+        for row in rows:
+            ours = row["ours"][row["best"]]["median"]
+            cells = [row["rivals"].get(r, {}) for r in rivals]
+            ratios = [f"{c['ratio']:.2f}" if "ratio" in c else "" for c in cells]
+            held = row.get("resident")
+            memory = f"{held['fastcnn'] / held['torch']:.2f}" if held else ""
+            lines.append(
+                [row["name"], row["job"]["mode"], str(threads), f"{ours * 1e3:,.1f}", *ratios, memory]
+            )
+    head = ["network", "what", "threads", "ours, ms", *(f"{r} / ours" for r in rivals)]
+    return table([*head, "resident memory, ours / torch"], lines, left=2) + about
+
+
+def bench_ops() -> str:
+    """Memory-bound ops: bytes that must move per second, as a share of a plain copy, and beside torch."""
+    rows, about = bench_source("bench_ops_2.json")
+    copy = result("bench_ops_2.json")["facts"]["copy_bytes_per_second"]
+    lines = []
+    for row in rows:
+        seconds = row["ours"][row["best"]]["median"]
+        speed = f"{row['bytes'] / seconds / copy:.0%}" if row.get("bytes") else ""
+        rival = row["rivals"]["torch"]
+        lines.append(
+            [row["name"], row["job"]["pass"], f"{seconds * 1e3:,.2f}", speed, f"{rival['ratio']:.2f}"]
+        )
+    return table(["op", "pass", "ms", "of copy speed", "torch's time / ours"], lines, left=2) + about
+
+
+def bench_ladder() -> str:
+    """The rungs of one convolution."""
+    rows, about = bench_source("bench_ladder_2.json")
+    (row,) = rows
+    first = previous = 0.0
+    lines = []
+    for name, t in row["ours"].items():
+        seconds = t["median"]
+        first = first or seconds
+        step = f"x {previous / seconds:.1f}" if previous else ""
+        rate = f"{row['flops'] / seconds / 1e9:,.0f}"
+        lines.append(
+            [name, row["ideas"][name], f"{seconds * 1e3:,.2f}", rate, step, f"x {first / seconds:,.0f}"]
+        )
+        previous = seconds
+    return table(["rung", "what is new", "ms", "GFLOP/s", "step", "in all"], lines, left=2) + about
+
+
 RESULTS = ROOT / "benchmarks" / "results"
 
 
@@ -156,6 +241,10 @@ TABLES: dict[str, Callable[[], str]] = {
     "memory_witness": memory_witness,
     "first_use": first_use,
     "convergence": convergence,
+    "bench_conv": bench_conv,
+    "bench_model": bench_model,
+    "bench_ops": bench_ops,
+    "bench_ladder": bench_ladder,
 }
 
 

@@ -1,4 +1,4 @@
-"""The rules of scripts/check_isa.py on the build in use, and proof that each of them can fail."""
+"""The rules of scripts/check_isa.py on the build in use, and proof that each can fail; counting of instructions."""
 
 from __future__ import annotations
 
@@ -10,9 +10,16 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-spec = importlib.util.spec_from_file_location("check_isa", ROOT / "scripts" / "check_isa.py")
-check_isa = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(check_isa)
+
+
+def script(name: str):  # type: ignore[no-untyped-def]
+    spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+check_isa = script("check_isa")
 
 
 @pytest.fixture(scope="module")
@@ -90,3 +97,13 @@ def test_winograd_transforms_are_looked_at_and_spills_found(build):
     assert not check_isa.transform_spills("load_tile<4, 4, false>", largest)
     assert check_isa.transform_spills("load_tile<2, 2, false>", largest)
     assert not check_isa.transform_spills("gemm_tile<6, 4>", largest)
+
+
+def test_instructions_are_counted_once_where_they_ran(tmp_path: Path):
+    """callgrind's line after "calls=" is what the callee cost, which stands under the callee too."""
+    profile = tmp_path / "out"
+    profile.write_text(
+        "ob=/lib/_core.so\nfn=conv2d\n10 100\ncfn=malloc\ncob=/lib/libc.so.6\ncalls=1 7\n+3 50\n* 5\n"
+        "ob=/lib/libc.so.6\nfn=malloc\n7 50\n"
+    )
+    assert script("count_instructions").cost_by_object(profile) == {"_core.so": 105, "libc.so.6": 50}

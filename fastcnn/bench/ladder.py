@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastcnn._loader import _core
-from fastcnn.bench.spec import ConvSpec, parse
+from fastcnn.bench.spec import ConvSpec
 from fastcnn.bench.stats import geometric_mean
 from fastcnn.summary import format_table
 
@@ -46,7 +46,7 @@ def rungs(spec: ConvSpec, pass_: str, threads: int) -> list[Rung]:
     able.sort(key=lambda r: r.name == "winograd")  # what multiplies less comes last
     out = [Rung("direct", isas[0], 1, _IDEAS["direct"])]
     if _numpy_can(spec, pass_):
-        out.append(Rung("", "", 1, "windows copied, then BLAS multiplies matrices"))
+        out.append(Rung("", "", threads, "windows copied, then BLAS multiplies matrices"))
     for i, row in enumerate(able):
         widths = isas if i == 0 else isas[-1:]
         for j, isa in enumerate(widths):
@@ -95,22 +95,20 @@ def numpy_forward(spec: ConvSpec, x: np.ndarray, w: np.ndarray) -> np.ndarray:
     return np.moveaxis(y, -1, 1)
 
 
-def table(row: dict[str, Any], threads: int) -> str:
+def table(row: dict[str, Any]) -> str:
     """One problem's ladder as text."""
-    job = row["job"]
-    names = rungs(parse(job["problem"]), job["pass"], threads)
     first = previous = None
     lines = []
-    for rung in names:
-        seconds = row["ours"][rung.name]["median"]
+    for name, idea in row["ideas"].items():
+        seconds = row["ours"][name]["median"]
         first = first or seconds
         step = f"x {previous / seconds:.2f}" if previous else ""
         lines.append(
-            (rung.name, rung.idea, f"{seconds * 1e3:,.2f}", f"{row['flops'] / seconds / 1e9:,.1f}", step,
+            (name, idea, f"{seconds * 1e3:,.2f}", f"{row['flops'] / seconds / 1e9:,.1f}", step,
              f"x {first / seconds:,.1f}")
         )  # fmt: skip
         previous = seconds
-    title = f"{row['name']} {job['pass']}, {row['peak_flops'] / 1e9:.0f} GFLOP/s at most"
+    title = f"{row['name']} {row['job']['pass']}, {row['peak_flops'] / 1e9:.0f} GFLOP/s at most"
     return title + "\n" + format_table(("rung", "what is new", "ms", "GFLOP/s", "step", "in all"), lines)
 
 

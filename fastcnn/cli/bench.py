@@ -92,7 +92,7 @@ def run(args: argparse.Namespace) -> int:
     if args.what == "ladder":
         from fastcnn.bench import ladder
 
-        say("\n\n".join([*(ladder.table(row, args.threads) for row in rows), ladder.summary(rows)]))
+        say("\n\n".join([*map(ladder.table, rows), ladder.summary(rows)]))
     else:
         say(report.table(rows, rivals))
     if any("resident" in row for row in rows):
@@ -147,7 +147,11 @@ def _row(job: dict[str, Any], ours: Any, rivals: list[Any], effort: Any) -> dict
         facts["worst_error"] = ours.ask("check", job={**job, "algo": "all"} if ladder else job)["worst"]
         if not facts["worst_error"] <= 1:
             return {"job": job, "ours": {}, "rivals": {}, "best": None, **facts}
-    if job["kind"] == "conv" and not ladder:
+    if ladder:
+        from fastcnn.bench.ladder import rungs
+
+        facts["ideas"] = {r.name: r.idea for r in rungs(parse(job["problem"]), job["pass"], ours.threads)}
+    elif job["kind"] == "conv":
         verdicts = {r.name: r for r in adapter.rows(parse(job["problem"]), job["pass"])}
         chosen = next(r.name for r in verdicts.values() if r.chosen)
         names = {v: chosen if v == "auto" else v for v in adapter.algorithms(parse(job["problem"]), job)}
