@@ -3,8 +3,8 @@
 python scripts/count_instructions.py           prints the table, exit 1 if a row is above its limit
 
 A call on one element is all overhead: argument conversion, checks, planning, allocation, the tape. Counted are the
-instructions in our extension and in the C and C++ libraries that it calls, per call; the interpreter's own, which differ
-between versions of Python, stand beside them. valgrind has no AVX-512, so the AVX2 rows run. Needs valgrind.
+instructions in our extension and in the C and C++ libraries that it calls, per call; the interpreter's own, another
+number for each version of Python, stand beside them. valgrind has no AVX-512, so the AVX2 rows run. Needs valgrind.
 """
 
 from __future__ import annotations
