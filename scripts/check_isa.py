@@ -11,6 +11,8 @@ Rules (each with the way in which breaking it hurts):
   constructor no global constructors in the isa_* objects: wide code would run at import.
   spill       no stack access in the innermost loops of the matrix-multiply micro-kernels; the Winograd transforms write
               and read each vector between their two directions once, and little else.
+  scalar      the loops of the pointwise ops (SCALAR_OPS aside) compute in whole vectors: a formula that the compiler
+              cannot make into vectors is several times slower, and nothing else would tell.
 """
 
 from __future__ import annotations
@@ -32,6 +34,9 @@ DOT_KERNEL = re.compile(
 )  # it may read addresses from the stack, and writes its sums there
 TRANSFORM = re.compile(r"\b(?:load|store)_tile<(\d), (\d)\b")
 TRANSFORM_SLACK = 8  # constants that found no register
+POINTWISE_LOOP = re.compile(r"\b(?:unary|binary)_loop<.*?::(\w+), float,")
+SCALAR_OPS = {"Sin", "Cos", "Pow", "PowScalar"}  # calls of the C library
+WHOLE_VECTOR = {"avx512": r"%zmm", "avx2": r"%ymm", "baseline": r"^\w+ps .*%xmm"}
 MIN_FMAS = 4  # in a loop that is called an inner loop of a micro-kernel
 
 
@@ -101,6 +106,14 @@ def transform_spills(name: str, body: list[Instruction]) -> list[str]:
     )
 
 
+def scalar_loops(isa: str, name: str, body: list[Instruction]) -> list[str]:
+    """Complaints about a loop of a pointwise op without an instruction on whole vectors."""
+    op = POINTWISE_LOOP.search(name)
+    if not op or op[1] in SCALAR_OPS or any(re.search(WHOLE_VECTOR[isa], i.text) for i in body):
+        return []
+    return [f"scalar: {op[1]}"]
+
+
 def isa_of(path: Path) -> str:
     """ "avx2" for isa_avx2.cpp.o, "" for anything else."""
     match = re.match(r"isa_(\w+)\.cpp\.o$", path.name)
@@ -116,7 +129,8 @@ def check_instructions(path: Path) -> tuple[list[str], int]:
             if too_wide or (isa not in ("avx2", "avx512") and VEX.match(i.text)):
                 complaints.append(f"wide: {path.name}: {name}: {i.text}")
         if isa:
-            complaints += [f"{text} ({path.name})" for text in transform_spills(name, body)]
+            found = transform_spills(name, body) + scalar_loops(isa, name, body)
+            complaints += [f"{text} ({path.name})" for text in found]
         if isa and (MICRO_KERNEL.search(name) or DOT_KERNEL.search(name)):
             for loop in inner_loops(body):
                 if sum(bool(FMA.match(i.text)) for i in loop) < MIN_FMAS:

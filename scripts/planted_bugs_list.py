@@ -364,6 +364,17 @@ BUGS: tuple[Bug, ...] = (
         "stats.allocated_bytes > stats.limit_bytes - rounded;", "stats.allocated_bytes >= stats.limit_bytes - rounded;",
         "set_limit(peak)", "tests/test_memory_allocator.py",
     ),
+    # ---- pointwise formulas ----
+    bug(
+        "exp: 2^n in one step", "csrc/cpu/kernels/math.inl",
+        "power_of_two(half) * power_of_two(t.n - half);", "power_of_two(half + (t.n - half));",
+        "results from 2^128 on and below 2^-126", "tests/test_float_math.py",
+    ),
+    bug(
+        "tanh: the sign is lost", "csrc/cpu/kernels/math.inl",
+        "return with_sign(a < 0.625f ? near : far, x);", "return a < 0.625f ? near : with_sign(far, x);",
+        "small negative numbers", "tests/test_float_math.py",
+    ),
     # ---- threads and instruction sets ----
     bug(
         "threads: the last task is dropped", "csrc/cpu/thread_pool.cpp",

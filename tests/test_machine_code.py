@@ -87,6 +87,16 @@ def test_spill_in_an_inner_loop_is_found():
     assert check_isa.stack_accesses(body[1:], loops[0]) == []  # rbp is then an ordinary register
 
 
+def test_pointwise_loops_are_looked_at_and_scalar_ones_found(build):
+    """The loop of pow, which calls the C library, would be a complaint under another op's name."""
+    found = dict(check_isa.disassemble(object_named(build, "isa_avx512.cpp.o")))
+    loops = [n for n in found if check_isa.POINTWISE_LOOP.search(n)]
+    assert len(loops) > 60
+    name = next(n for n in loops if "::PowScalar, float" in n)
+    assert check_isa.scalar_loops("avx512", name, found[name]) == []
+    assert check_isa.scalar_loops("avx512", name.replace("PowScalar", "Exp"), found[name]) == ["scalar: Exp"]
+
+
 def test_winograd_transforms_are_looked_at_and_spills_found(build):
     """Every tile of the widest instruction set is there; the same code under a smaller tile's name is too much."""
     found = {n: b for n, b in check_isa.disassemble(object_named(build, "isa_avx512.cpp.o")) if "_tile<" in n}

@@ -3,8 +3,9 @@
 // simple loops, written so that the compiler vectorises the contiguous case.
 // NaN: relu(NaN) = NaN with gradient 1, max/min propagate NaN, comparisons follow IEEE (as in PyTorch).
 
-#define FC_MATH1(name)                                              \
-  inline float m_##name(float x) { return __builtin_##name##f(x); } \
+#include "cpu/kernels/math.inl"
+
+#define FC_MATH1(name) \
   inline double m_##name(double x) { return __builtin_##name(x); }
 FC_MATH1(exp)
 FC_MATH1(expm1)
@@ -19,15 +20,30 @@ FC_MATH1(floor)
 FC_MATH1(ceil)
 FC_MATH1(rint)
 #undef FC_MATH1
+// Beside math.inl: one instruction each, or too rare in networks for a vector form of ours (sin, cos, pow).
+inline float m_sqrt(float x) { return __builtin_sqrtf(x); }
+inline float m_sin(float x) { return __builtin_sinf(x); }
+inline float m_cos(float x) { return __builtin_cosf(x); }
+inline float m_floor(float x) { return __builtin_floorf(x); }
+inline float m_ceil(float x) { return __builtin_ceilf(x); }
+inline float m_rint(float x) { return __builtin_rintf(x); }
 inline float m_pow(float x, float y) { return __builtin_powf(x, y); }
 inline double m_pow(double x, double y) { return __builtin_pow(x, y); }
+inline double m_abs(double x) { return __builtin_fabs(x); }
 template <class A>
-inline A m_sigmoid(A x) {
-  return A(1) / (A(1) + m_exp(-x));
+inline A m_sigmoid(A x) {  // e^-|x| cannot overflow, so the small side keeps its digits
+  const A e = m_exp(-m_abs(x));
+  return (x < 0 ? e : A(1)) / (A(1) + e);
 }
 template <class A>
 inline A m_softplus(A x) {  // log(1 + e^x) without overflow
-  return (x > 0 ? x : A(0)) + m_log1p(m_exp(x > 0 ? -x : x));
+  return (x > 0 ? x : A(0)) + m_log1p(m_exp(-m_abs(x)));
+}
+// tanh(log(1 + e^x)) = n / (n + 2) with n = e^x (e^x + 2); from 30 on it is 1 in every type.
+template <class A>
+inline A mish_factor(A x) {
+  const A e = m_exp(x > 30 ? A(30) : x), n = e * (e + A(2));
+  return n / (n + A(2));
 }
 
 constexpr double kSeluScale = 1.0507009873554804934193349852946,
@@ -77,8 +93,8 @@ FC_UNARY(GeluTanh, A(0.5) * x * (A(1) + m_tanh(A(kSqrt2OverPi) * (x + A(0.044715
 FC_UNARY(Sigmoid, m_sigmoid(x))
 FC_UNARY(Tanh, m_tanh(x))
 FC_UNARY(Silu, x* m_sigmoid(x))
-FC_UNARY(Mish, x* m_tanh(m_softplus(x)))
-FC_UNARY(Softplus, x* p > q ? x : m_softplus(x * p) / p)
+FC_UNARY(Mish, x* mish_factor(x))
+FC_UNARY(Softplus, x* p > q ? x : m_softplus(x * p) * (A(1) / p))
 FC_UNARY(Softsign, x / (A(1) + (x < 0 ? -x : x)))
 FC_UNARY(Hardtanh, x < p ? p : (x > q ? q : x))
 FC_UNARY(Hardswish, x <= A(-3) ? A(0) : (x >= A(3) ? x : x * (x + A(3)) / A(6)))
@@ -86,7 +102,7 @@ FC_UNARY(Hardsigmoid, x <= A(-3) ? A(0) : (x >= A(3) ? A(1) : x / A(6) + A(0.5))
 FC_UNARY(Hardshrink, (x >= -p && x <= p) ? A(0) : x)
 FC_UNARY(Softshrink, x > p ? x - p : (x < -p ? x + p : (x == x ? A(0) : x)))
 FC_UNARY(Tanhshrink, x - m_tanh(x))
-FC_UNARY(LogSigmoid, (x < 0 ? x : (x == x ? A(0) : x)) - m_log1p(m_exp(x < 0 ? x : -x)))
+FC_UNARY(LogSigmoid, (x < 0 ? x : (x == x ? A(0) : x)) - m_log1p(m_exp(-m_abs(x))))
 FC_UNARY(Threshold, x <= p ? q : x)
 #undef FC_UNARY
 
@@ -135,8 +151,9 @@ inline A silu_slope(A x) {
 FC_BINARY(SiluBackward, a* silu_slope(b))
 template <class A>
 inline A mish_slope(A x) {
-  const A t = m_tanh(m_softplus(x));
-  return t + x * (A(1) - t * t) * m_sigmoid(x);
+  const A e = m_exp(x > 30 ? A(30) : x), n = e * (e + A(2)), d = n + A(2);
+  const A bend = A(4) * (e / d) * ((e + A(1)) / d);
+  return n / d + x * (x > 30 ? A(0) : bend);
 }
 FC_BINARY(MishBackward, a* mish_slope(b))
 FC_BINARY(SoftplusBackward, b* p > q ? a : a * m_sigmoid(b * p))
