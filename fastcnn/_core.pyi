@@ -18,6 +18,7 @@ __all__: list[str] = [
     "MAX_DIMS",
     "REDUCE",
     "UNARY",
+    "ActivationMask",
     "AlgoRequest",
     "AxisMap",
     "ConvGeometry",
@@ -530,6 +531,17 @@ class SavedTensors:
     def layer(self) -> int: ...
     @property
     def positions(self) -> list[int]: ...
+
+class ActivationMask:
+    def __init__(
+        self,
+        op: typing.SupportsInt | typing.SupportsIndex,
+        y: Tensor,
+        p0: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+        p1: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+    ) -> None: ...
+    def backward(self, dy: Tensor) -> Tensor: ...
+    def output(self) -> Tensor | None: ...
 
 class ConvGeometry:
     def __init__(

@@ -352,8 +352,22 @@ BUGS: tuple[Bug, ...] = (
     ),
     bug(
         "storage: the last view frees nothing", "csrc/memory/storage.h",
-        "~AllocatedStorage() override { allocator_for(device).free(block); }", "~AllocatedStorage() override {}",
-        "every tensor leaks", "tests/test_memory_allocator.py",
+        "    allocator_for(device).free(block);\n", "", "every tensor leaks", "tests/test_memory_allocator.py",
+    ),
+    bug(
+        "activation mask: no bits, the output stays", "csrc/ops/activation_mask.cpp",
+        "(saved_tensor_lets_go || !pack(dying))", "(true || !pack(dying))",
+        "32 times the memory, the same gradients", "tests/test_saved_set.py",
+    ),
+    bug(
+        "activation mask: bits of an output that was changed", "csrc/ops/activation_mask.cpp",
+        "if (*last_version_ == version_ &&", "last_version_ = version_;\n    if (",
+        "wrong gradients instead of an error", "tests/test_activation_mask.py",
+    ),
+    bug(
+        "activation mask: a row that starts within a byte", "csrc/cpu/kernels/activation_mask.inl",
+        "const uint8_t* pass = passes + skip;", "const uint8_t* pass = passes;",
+        "gradients of other memory orders", "tests/test_activation_mask.py",
     ),
     bug(
         "trace: workspace tagged as temporary", "csrc/memory/workspace.h",

@@ -11,6 +11,7 @@ from memory_nets import OPTIMIZERS
 import fastcnn
 from fastcnn import functional as F
 from fastcnn import memory, models, nn, optim
+from fastcnn.nn.fusion import norm_act
 
 SAVED = memory.trace.CATEGORIES.index("saved")
 SHAPE = 2, 16, 32, 32  # a multiple of the allocator's blocks for every fraction below
@@ -34,6 +35,22 @@ def frozen(layer):
     return layer.requires_grad_(False)
 
 
+class Then(nn.Module):
+    """f(layer, x), a model that calls its layers itself."""
+
+    def __init__(self, f, layer):
+        super().__init__()
+        self.f, self.layer = f, layer
+
+    def forward(self, x):
+        return self.f(self.layer, x)
+
+
+def skip(layer, x):
+    return layer(x) + x
+
+
+BIT = 1 / 8
 BLOCK = 512  # what the smallest tensor takes
 LAYERS = {  # name: (layer, bytes per element of its input, blocks of statistics)
     "avg_pool": (nn.AvgPool2d(2), 0, 0),
@@ -46,7 +63,21 @@ LAYERS = {  # name: (layer, bytes per element of its input, blocks of statistics
     "relu and max_pool 2x2": (nn.Sequential(nn.ReLU(), nn.MaxPool2d(2)), 0.25, 0),
     "functional relu and max_pool": (lambda x: F.max_pool2d(x, 2, relu=True), 0.25, 0),
     "relu and adaptive_max_pool": (nn.Sequential(nn.ReLU(), nn.AdaptiveMaxPool2d(16)), 0.25, 0),
-    "relu": (nn.ReLU(), 4, 0),  # its output, which the layer behind keeps
+    "relu": (nn.ReLU(), 0, 0),  # the caller has its output
+    "relu and avg_pool": (nn.Sequential(nn.ReLU(), nn.AvgPool2d(2)), BIT, 0),
+    "relu6 and mean": (lambda x: F.relu6(x).mean((2, 3)), BIT, 0),
+    "hardtanh and upsample": (lambda x: F.interpolate(F.hardtanh(x), scale_factor=2), BIT, 0),
+    "leaky_relu and cat": (lambda x: F.cat([F.leaky_relu(x), x], 1), BIT, 0),
+    "relu added to a skip": (lambda x: F.relu(x) + x, BIT, 0),
+    "functional relu, then max_pool": (lambda x: F.max_pool2d(F.relu(x), 2), BIT + 0.25, 0),
+    "functional relu, then dropout": (lambda x: F.dropout(F.relu(x)), BIT, 0),
+    "functional relu, then conv": (Then(lambda f, x: f(F.relu(x)), conv()), 4, 0),
+    "relu for conv and a skip": (Then(lambda f, x: skip(f, F.relu(x)), conv()), 4, 0),
+    "batch_norm, skip, relu, avg_pool": (
+        Then(lambda f, x: F.avg_pool2d(norm_act(f, x, x), 2), nn.BatchNorm2d(16)),
+        4 + BIT,
+        1,
+    ),
     "relu and conv": (nn.Sequential(nn.ReLU(), conv()), 4, 0),
     "leaky_relu and conv": (nn.Sequential(nn.LeakyReLU(), conv()), 4, 0),
     "relu, dropout and linear": (nn.Sequential(nn.ReLU(), nn.Dropout(), nn.Linear(32, 8)), 4, 0),
@@ -98,6 +129,40 @@ def test_an_input_without_gradient_adds_nothing(name):
         y = layer(x)
     assert not y.requires_grad
     assert t.timeline().bytes[:, SAVED].max() == 0
+
+
+def saved_per_image(name) -> float:
+    """As the slope between batches 1 and 2 at the published input: without what does not grow with the batch."""
+    entry = models.CATALOGUE[name]
+    with fastcnn.device("meta"):
+        model = entry.factory()
+    one, two = (most_saved(memory.estimate(model, (n, *entry.sample_shape))) for n in (1, 2))
+    return two - one
+
+
+@pytest.mark.parametrize(
+    ("name", "megabytes"),
+    [
+        ("resnet18", 17.5),
+        ("resnet50", 81.0),
+        ("mobilenet_v2", 53.9),
+        ("squeezenet1_0", 11.3),
+        ("vgg11", 13.6),
+    ],
+)
+def test_bytes_per_image(name, megabytes):
+    assert 0.97 * megabytes * 1e6 < saved_per_image(name) <= megabytes * 1e6
+
+
+def test_the_last_relu_of_a_residual_network_keeps_bits():
+    """2048 x 7 x 7 outputs per image that only the average pool reads: a bit of each instead of four bytes."""
+    with fastcnn.device("meta"):
+        model = models.resnet50()
+    report = memory.estimate(model, (2, 3, 224, 224))
+    bits = [e for e in report.events if e.kind == "allocate" and e.op == "activation_mask"]
+    assert {(e.layer, e.requested, e.category) for e in bits} == {
+        ("layer4.2.bn3", 2 * 2048 * 7 * 7 // 8, "saved")
+    }
 
 
 def most_saved(trace) -> int:

@@ -1,5 +1,6 @@
 // Pointwise ops, copies and fresh tensors. Ops are passed by number: _core.UNARY["relu"].
 #include "bindings/casters.h"
+#include "ops/activation_mask.h"
 #include "ops/elementwise.h"
 
 namespace fastcnn {
@@ -51,6 +52,13 @@ void bind_elementwise(py::module_& m) {
       [](int op, T x, double s, bool reversed) { return ops::binary_scalar(binary_op(op), x, s, reversed); },
       py::arg("op"), py::arg("x"), py::arg("scalar"), py::arg("reversed") = false, release_gil());
   m.def("where", &ops::where, release_gil());
+  py::class_<ops::ActivationMask, std::shared_ptr<ops::ActivationMask>>(m, "ActivationMask")
+      .def(py::init([](int op, T y, double p0, double p1) {
+             return ops::ActivationMask::make(binary_op(op), y, p0, p1);
+           }),
+           py::arg("op"), py::arg("y"), py::arg("p0") = 0.0, py::arg("p1") = 0.0)
+      .def("output", &ops::ActivationMask::output)
+      .def("backward", &ops::ActivationMask::backward, py::arg("dy"), release_gil());
   m.def("copy_", &ops::copy_, release_gil());
   m.def(
       "to",

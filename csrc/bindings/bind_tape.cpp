@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "bindings/casters.h"
-#include "bindings/saved_tensor.h"
+#include "memory/saved_tensor.h"
 
 namespace fastcnn {
 

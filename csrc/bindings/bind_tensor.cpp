@@ -111,7 +111,11 @@ void bind_tensor(py::module_& m) {
       .def_readwrite("_output_index", &Tensor::output_index)
       .def_property_readonly("_version", [](const Tensor& t) { return t.storage->version.load(); })
       .def_property_readonly("_readonly", [](const Tensor& t) { return t.storage->readonly; })
-      .def_property_readonly("_storage_users", [](const Tensor& t) { return t.storage.use_count(); })
+      .def_property_readonly("_storage_users",
+                             [](const Tensor& t) {
+                               const auto* s = dynamic_cast<const AllocatedStorage*>(t.storage.get());
+                               return t.storage.use_count() + (s && !s->heir.expired());
+                             })
       .def("_bump", [](const Tensor& t) { ++t.storage->version; })
       .def("numel", &Tensor::numel)
       .def("data_ptr", [](const Tensor& t) { return reinterpret_cast<uintptr_t>(t.raw()); })

@@ -40,6 +40,23 @@ struct BinaryParams {
   int scalar_operand = 0;  ///< 1 or 2: that operand is the value below (stride 0), not memory
   alignas(8) unsigned char scalar[8] = {};
 };
+/// One bit per element of y (dense, `count` elements): whether the slope at this output is 1. Bit i is bit i % 8 of byte
+/// i / 8; the last byte is filled up with zeros.
+struct PackMaskParams {
+  Binary op;  ///< the gradient of relu, relu6, hardtanh or leaky_relu
+  double p0, p1;
+  DType dtype;
+  const void* y;
+  int64_t count;
+  uint8_t* bits;
+};
+/// dx = bit ? dy : 0 (or dy * p0 for leaky_relu).
+struct ApplyMaskParams {
+  Binary op;
+  double p0;
+  Loop loop;  ///< dx (dense; its memory order is that of the bits), dy
+  const uint8_t* bits;
+};
 /// y = condition ? a : b
 struct WhereParams {
   Loop loop;  ///< y, condition (bool), a, b

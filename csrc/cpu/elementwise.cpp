@@ -11,7 +11,10 @@ namespace fastcnn::cpu {
 
 namespace {
 
+// clang-format off: the second needs the first
 #include "cpu/kernels/pointwise.inl"
+#include "cpu/kernels/activation_mask.inl"
+// clang-format on
 
 UnaryFn find(Unary op, DType dtype) {
   switch (dtype) {
@@ -167,6 +170,38 @@ void binary(const BinaryParams& params) {
     if (!stream) return fn(at[0], a, b, n, sy, sa, sb, params.p0, params.p1);
     stream_tiles(at[0], n, [&](float* y, int64_t first, int64_t count) {
       fn(y, a + first * a_step, b + first * b_step, count, 1, sa, sb, params.p0, params.p1);
+    });
+  });
+}
+
+void pack_mask(const PackMaskParams& params) {
+  const PackMaskFn fn = dispatch_float(params.dtype, "activation_mask", [&](auto type) {
+    using T = typename decltype(type)::type;
+    if constexpr (std::is_same_v<T, float>) return kernels().pointwise.pack_mask(params.op);
+    return pack_mask_of<T, Accumulator<T>>(params.op);
+  });
+  const char* y = static_cast<const char*>(params.y);
+  static_assert(kTaskElems % 8 == 0, "tasks share no byte");
+  parallel_for((params.count + kTaskElems - 1) / kTaskElems, [&](int64_t task, int) {
+    const int64_t first = task * kTaskElems, n = std::min(kTaskElems, params.count - first);
+    fn(params.bits + first / 8, y + first * int64_t(size_of(params.dtype)), n, params.p0, params.p1);
+  });
+}
+
+void apply_mask(const ApplyMaskParams& params) {
+  const Loop& loop = params.loop;
+  const ApplyMaskFn fn = dispatch_float(loop.dtype[0], "activation_mask", [&](auto type) {
+    using T = typename decltype(type)::type;
+    if constexpr (std::is_same_v<T, float>) return kernels().pointwise.apply_mask(params.op);
+    return apply_mask_of<T, Accumulator<T>>(params.op);
+  });
+  const int64_t size = int64_t(size_of(loop.dtype[0])), stride = loop.strides[1][loop.ndim - 1];
+  const bool stream = streams(loop);
+  for_each_row(loop, [&](char** at, int64_t n) {
+    const int64_t first = (at[0] - static_cast<char*>(loop.data[0])) / size;
+    if (!stream) return fn(at[0], at[1], params.bits, first, n, stride, params.p0);
+    stream_tiles(at[0], n, [&](float* y, int64_t done, int64_t count) {
+      fn(y, at[1] + done * stride * size, params.bits, first + done, count, stride, params.p0);
     });
   });
 }

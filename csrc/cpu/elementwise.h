@@ -9,5 +9,7 @@ namespace fastcnn::cpu {
 void unary(const UnaryParams& params);  ///< Unary::copy also converts between dtypes
 void binary(const BinaryParams& params);
 void where(const WhereParams& params);
+void pack_mask(const PackMaskParams& params);
+void apply_mask(const ApplyMaskParams& params);
 
 }  // namespace fastcnn::cpu

@@ -41,6 +41,7 @@ std::atomic<bool (*)()> g_interrupt_check{nullptr};
 /// interrupts (the check may take Python's lock).
 enum class Role { outside, caller, worker };
 thread_local Role t_role = Role::outside;
+thread_local bool t_uninterrupted = false;
 
 class RoleScope {
  public:
@@ -166,7 +167,7 @@ const int g_atfork = pthread_atfork(nullptr, nullptr, forget_pool);
 
 bool Pool::poll_interrupt(Clock::time_point* last) {
   const auto now = Clock::now();
-  if (now - *last < kInterruptPeriod) return false;
+  if (now - *last < kInterruptPeriod || t_uninterrupted) return false;
   *last = now;
   auto* check = g_interrupt_check.load(std::memory_order_relaxed);
   return check && check();
@@ -329,5 +330,7 @@ void parallel_tasks(int64_t count, TaskFn fn, void* context, int max_slots) {
 }
 
 void set_interrupt_check(bool (*check)()) { g_interrupt_check.store(check, std::memory_order_relaxed); }
+Uninterrupted::Uninterrupted() : outer_(t_uninterrupted) { t_uninterrupted = true; }
+Uninterrupted::~Uninterrupted() { t_uninterrupted = outer_; }
 
 }  // namespace fastcnn::cpu

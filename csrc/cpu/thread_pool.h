@@ -35,5 +35,16 @@ void parallel_for(int64_t count, F&& f, int max_slots = 0) {
 /// Called between tasks by the thread that called parallel_tasks, at most every 50 ms; returns true to stop.
 /// The bindings install one that looks for Ctrl-C. parallel_tasks then throws Interrupted.
 void set_interrupt_check(bool (*check)());
+/// While one lives, this thread does not ask: its jobs run to their end.
+class Uninterrupted {
+ public:
+  Uninterrupted();
+  ~Uninterrupted();
+  Uninterrupted(const Uninterrupted&) = delete;
+  Uninterrupted& operator=(const Uninterrupted&) = delete;
+
+ private:
+  bool outer_;
+};
 
 }  // namespace fastcnn::cpu

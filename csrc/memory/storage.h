@@ -6,10 +6,26 @@
 
 namespace fastcnn {
 
+struct AllocatedStorage;
+
+/// Wants something of a storage's contents when everybody else has let go of it.
+struct Heir {
+  virtual ~Heir() = default;
+  /// The contents are still there; taking `dying.block` (and leaving an empty one) keeps them. Called once.
+  virtual void inherit(AllocatedStorage& dying) noexcept = 0;
+};
+
 struct AllocatedStorage final : Storage {
   Block block;
-  ~AllocatedStorage() override { allocator_for(device).free(block); }
+  std::weak_ptr<Heir> heir;
+  ~AllocatedStorage() override {
+    if (const std::shared_ptr<Heir> waiting = heir.lock()) waiting->inherit(*this);
+    allocator_for(device).free(block);
+  }
 };
+
+/// True on this thread while a SavedTensor lets go: backward has passed the one who kept it, or the graph dies.
+inline thread_local bool saved_tensor_lets_go = false;
 
 inline std::shared_ptr<Storage> new_storage(Device device, size_t bytes, Category category) {
   Allocator& allocator = allocator_for(device);  // throws before there is a storage to give back

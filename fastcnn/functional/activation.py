@@ -1,7 +1,8 @@
 """Activation functions. Values and gradients follow PyTorch, also at 0, at infinities and for NaN.
 
-Saved for backward: the output for relu, relu6, hardtanh, sigmoid, tanh and leaky_relu with a slope >= 0 (the layer
-behind keeps it anyway), else the input.
+Saved for backward: of relu, relu6, hardtanh and leaky_relu with a slope >= 0 nothing while anybody else keeps the
+output, such as the layer behind, and one bit per element from the moment nobody does; of sigmoid and tanh the output;
+else the input.
 
 ``inplace=True`` is a permission: the result takes the input's memory unless something else needs that, such as a saved
 tensor or a view. So it never costs a gradient; use the return value, not the argument.
@@ -22,6 +23,8 @@ __all__ = [
 
 _U, _B = _core.UNARY, _core.BINARY
 _FROM_OUTPUT = {"relu", "relu6", "hardtanh", "sigmoid", "tanh"}
+#: Of these the slope is one of two values, so a bit of the output is enough.
+_FROM_BIT = {"relu", "relu6", "hardtanh", "leaky_relu"}
 
 
 def _from_output(name: str, p0: float) -> bool:
@@ -29,16 +32,29 @@ def _from_output(name: str, p0: float) -> bool:
     return name in _FROM_OUTPUT or (name == "leaky_relu" and p0 >= 0)
 
 
+def _save(ctx: Context, x: Tensor, y: Tensor, name: str, p0: float, p1: float) -> None:
+    ctx.call, ctx.mask = (name, p0, p1), None
+    if not ctx.needs_input_grad[0]:
+        return
+    if not _from_output(name, p0):
+        ctx.save_for_backward(x)
+    elif name in _FROM_BIT:
+        ctx.mask = _core.ActivationMask(_B[name + "_backward"], y, p0, p1)
+    else:
+        ctx.save_for_backward(y)
+
+
 class _Activation(Function):
     @staticmethod
     def forward(ctx: Context, x: Tensor, name: str, p0: float, p1: float) -> Tensor:
         y = _core.unary(_U[name], x, p0, p1)
-        ctx.call = name, p0, p1
-        ctx.save_for_backward(y if _from_output(name, p0) else x)
+        _save(ctx, x, y, name, p0, p1)
         return y
 
     @staticmethod
     def backward(ctx: Context, dy: Tensor) -> Any:
+        if ctx.mask is not None:
+            return ctx.mask.backward(dy), None, None, None
         name, p0, p1 = ctx.call
         (t,) = ctx.saved_tensors
         return _core.binary(_B[name + "_backward"], dy, t, p0, p1), None, None, None
@@ -50,8 +66,7 @@ class _Inplace(_Activation):
     @staticmethod
     def forward(ctx: Context, x: Tensor, name: str, p0: float, p1: float) -> Tensor:
         _core.unary_(_U[name], x, p0, p1)
-        ctx.call = name, p0, p1
-        ctx.save_for_backward(x)
+        _save(ctx, x, x, name, p0, p1)
         return x
 
 
@@ -68,7 +83,7 @@ def _activation(x: Tensor, name: str, p0: float = 0.0, p1: float = 0.0, inplace:
 
 
 def relu(x: Tensor, inplace: bool = False) -> Tensor:
-    """max(x, 0); relu(NaN) = NaN; gradient 0 at 0 and 1 at NaN. Saves its output."""
+    """max(x, 0); relu(NaN) = NaN; gradient 0 at 0 and 1 at NaN."""
     return _activation(x, "relu", inplace=inplace)
 
 

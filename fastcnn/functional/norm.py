@@ -27,7 +27,7 @@ class _BatchNorm(Function):
         masked = bool(activation) and residual is not None and (need_x or need_w or need_b or need_r)
         ctx.call = training, activation
         # With fixed statistics dx does not depend on x, and dbias never does; an activation without a residual is
-        # computed again from x, with one it is read off y.
+        # computed again from x, with one it is read off y, or off its bits once nobody else keeps y.
         ctx.save_for_backward(
             x
             if need_w or (need_x and training) or (activation and not masked and (need_x or need_b))
@@ -35,14 +35,19 @@ class _BatchNorm(Function):
             weight if need_x or activation else None,
             bias if activation and not masked else None,
             stats,
-            y if masked else None,
         )
+        ctx.mask = _core.ActivationMask(_core.BINARY[activation + "_backward"], y) if masked else None
         return y
 
     @staticmethod
     def backward(ctx: Context, dy: Tensor) -> Any:
-        x, weight, bias, stats, y = ctx.saved_tensors
+        x, weight, bias, stats = ctx.saved_tensors
         training, activation = ctx.call
+        y = None
+        if ctx.mask is not None:
+            y = ctx.mask.output()
+            if y is None:
+                dy, activation = ctx.mask.backward(dy), ""
         needs = ctx.needs_input_grad[:4]
         *gradients, dresidual = _core.batch_norm_backward(
             dy if x is None else x, dy, weight, bias, stats, training and needs[0], *needs[:3], activation, y

@@ -7,7 +7,10 @@
 namespace fastcnn::cpu::FC_ISA {
 namespace {
 
+// clang-format off: the second needs the first
 #include "cpu/kernels/pointwise.inl"
+#include "cpu/kernels/activation_mask.inl"
+// clang-format on
 
 void stream_floats(float* y, const float* x, int64_t n) {
   int64_t i = 0;
@@ -17,7 +20,11 @@ void stream_floats(float* y, const float* x, int64_t n) {
 }
 void stream_floats_done() { stream_done(); }
 
-constexpr PointwiseKernels kPointwise = {unary_real<float, float>, binary_real<float, float>, stream_floats,
+constexpr PointwiseKernels kPointwise = {unary_real<float, float>,
+                                         binary_real<float, float>,
+                                         pack_mask_of<float, float>,
+                                         apply_mask_of<float, float>,
+                                         stream_floats,
                                          stream_floats_done};
 
 }  // namespace

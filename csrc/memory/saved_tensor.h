@@ -1,6 +1,8 @@
 // A tensor kept for the backward pass.
 #pragma once
 
+#include <utility>
+
 #include "memory/storage.h"
 
 namespace fastcnn {
@@ -16,7 +18,11 @@ class SavedTensor {
   }
   SavedTensor& operator=(SavedTensor&&) = delete;
   ~SavedTensor() {
-    if (tensor_.storage) drop(tensor_, Category::saved);
+    if (!tensor_.storage) return;
+    drop(tensor_, Category::saved);
+    const bool outer = std::exchange(saved_tensor_lets_go, true);
+    tensor_.storage.reset();
+    saved_tensor_lets_go = outer;
   }
 
   /// The tensor outside the graph; ValueError naming `function` if it was changed since.
