@@ -266,7 +266,7 @@ def _run(
         except OutOfMemoryError as e:
             from fastcnn.nn.module import locate_owner
 
-            locate_owner([edge for edge in edges if isinstance(edge, Tensor)], e)
+            locate_owner(node, e)
             raise
         grads = g = None
         if not retain:

@@ -86,6 +86,48 @@ def test_out_of_memory_names_the_layer(share, text):
         memory.set_limit(None)
 
 
+@pytest.mark.parametrize(
+    ("watched", "text"),
+    [
+        (False, r"^behind 0 \(Conv2d\): tanh_backward: out of memory"),
+        (True, r"^in 1 \(Tanh\): tanh_backward: out of memory"),
+    ],
+)
+def test_out_of_memory_in_the_backward_of_a_layer_without_parameters(watched, text):
+    import contextlib
+
+    model = nn.Sequential(nn.Conv2d(3, 16, 3, padding=1), nn.Tanh(), nn.AvgPool2d(32), nn.Flatten())
+    x = fastcnn.randn(8, 3, 32, 32)
+    with memory.track() if watched else contextlib.nullcontext():
+        total = model(x).sum()
+        # avg_pool's gradient still fits, that of tanh beside it does not.
+        memory.set_limit(memory.allocated_bytes() + 8 * 16 * 32 * 32 * 4 + 4096)
+        try:
+            with pytest.raises(OutOfMemoryError, match=text):
+                total.backward()
+        finally:
+            memory.set_limit(None)
+
+
+def test_out_of_memory_behind_two_branches_names_the_later_one():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = nn.Conv2d(3, 8, 1), nn.Conv2d(3, 8, 1)
+
+        def forward(self, x):
+            return F.tanh(F.avg_pool2d(self.a(x), 1) * self.b(x)).mean()
+
+    net = Net()
+    total = net(fastcnn.randn(4, 3, 16, 16))
+    memory.set_limit(memory.allocated_bytes() + 4 * 8 * 16 * 16 * 4 + 4096)
+    try:
+        with pytest.raises(OutOfMemoryError, match=r"^behind b \(Conv2d\): mul: out of memory"):
+            total.backward()
+    finally:
+        memory.set_limit(None)
+
+
 def test_under_a_limit_n_runs_and_the_next_is_refused():
     import gc
 

@@ -511,24 +511,50 @@ class Module:
         return f"{self._get_name()}(\n  " + "\n  ".join(lines + children) + "\n)"
 
 
-def locate_owner(parameters: list[Tensor], error: BaseException) -> None:
-    """Puts the path of the layer that has one of these parameters in front of the text of an error in backward.
+def locate_owner(node: Any, error: BaseException) -> None:
+    """Puts the layer of a node of the tape in front of the text of an error in its backward.
 
-    The tape knows no modules, so all that are alive are looked through; errors may take their time.
+    The tape knows no modules, only tensors: whose parameters the node has. A node without any is told by the nearest
+    layer in front of it ("behind features.3"), or by its own while memory is watched. All modules that are alive are
+    looked through; errors may take their time.
     """
-    wanted = set(map(id, parameters))
-    if not wanted or getattr(error, "_raised_in", None) is not None:
+    if getattr(error, "_raised_in", None) is not None:
         return
+    here = {id(edge) for edge in node.edges if isinstance(edge, Tensor)}
+    layer, number = None, node._saved.layer
+    if number:  # recorded under a watch, which numbers the layers
+        layer = next((module for module, n in watch.numbered() if n == number), None)
     # Of the type alone: isinstance asks some objects for their __class__, which may do anything.
     modules = [o for o in gc.get_objects() if issubclass(type(o), Module) and "_modules" in o.__dict__]
+    owners = {id(p): m for m in modules for p in m._parameters.values() if p is not None}
+    behind = ""
+    if layer is None:
+        layer = next((owners[key] for key in here if key in owners), None)
+    if layer is None:
+        layer, behind = _nearest(node, owners), "behind "
     inner = {id(child) for m in modules for child in m._modules.values()}
     for root in modules:
-        if id(root) in inner:
+        if layer is None or id(root) in inner:
             continue
         for path, module in root.named_modules():
-            if path and any(id(p) in wanted for p in module._parameters.values()):
-                error.args = (f"in {path} ({type(module).__name__}): {error}",)
+            if path and module is layer:
+                error.args = (f"{behind or 'in '}{path} ({type(module).__name__}): {error}",)
                 return
+
+
+def _nearest(node: Any, owners: dict[int, Module]) -> Module | None:
+    """The layer of the last parameters that were used on the way to a node."""
+    seen, level = {id(node)}, [node]
+    while level:
+        level = [
+            edge[0] for n in level for edge in n.edges if isinstance(edge, tuple) and id(edge[0]) not in seen
+        ]
+        seen.update(map(id, level))
+        for n in sorted(level, key=lambda n: -n.sequence):
+            for edge in n.edges:
+                if isinstance(edge, Tensor) and id(edge) in owners:
+                    return owners[id(edge)]
+    return None
 
 
 def _locate(module: Module, error: BaseException) -> None:

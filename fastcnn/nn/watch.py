@@ -30,6 +30,12 @@ def current() -> LayerWatch | None:
     return _local.watch
 
 
+def numbered() -> list[tuple[Any, int]]:
+    """Every module that a watch has met and that is alive, with its number."""
+    with _lock:
+        return list(_numbers.items())
+
+
 class LayerWatch:
     """While active, allocations of this thread are marked with the module that runs.
 
