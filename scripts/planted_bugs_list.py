@@ -389,6 +389,10 @@ BUGS: tuple[Bug, ...] = (
         "return with_sign(a < 0.625f ? near : far, x);", "return a < 0.625f ? near : with_sign(far, x);",
         "small negative numbers", "tests/test_float_math.py",
     ),
+    bug(
+        "transpose: whole tiles at the right edge", "csrc/cpu/kernels/transpose.inl",
+        "if (m >= cols) break;", "", "what lies beside the target", "tests/test_layout_copy.py",
+    ),
     # ---- threads and instruction sets ----
     bug(
         "threads: the last task is dropped", "csrc/cpu/thread_pool.cpp",

@@ -137,6 +137,7 @@ void stream_tiles(char* target, int64_t n, F&& f) {
 
 void unary(const UnaryParams& params) {
   const Loop& loop = params.loop;
+  if (params.op == Unary::copy && layout_copy(loop)) return;
   const UnaryFn fn =
       params.op == Unary::copy ? find_copy(loop.dtype[0], loop.dtype[1]) : find(params.op, loop.dtype[1]);
   const int inner = loop.ndim - 1;

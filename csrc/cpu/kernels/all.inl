@@ -37,6 +37,7 @@
 #include "cpu/kernels/pointwise_table.inl"
 #include "cpu/kernels/pool_table.inl"
 #include "cpu/kernels/table.h"
+#include "cpu/kernels/transpose.inl"
 #include "cpu/kernels/vec.h"
 #include "cpu/kernels/winograd.inl"
 
@@ -59,6 +60,7 @@ const Kernels* table() {
       kPeak,
       kAxisMap,
       kWinograd,
+      kTranspose,
   };
   // clang-format on
   return &kTable;

@@ -14,6 +14,7 @@
 #include "cpu/kernels/peak.h"
 #include "cpu/kernels/pointwise.h"
 #include "cpu/kernels/pool.h"
+#include "cpu/kernels/transpose.h"
 #include "cpu/kernels/winograd.h"
 
 namespace fastcnn::cpu {
@@ -32,6 +33,7 @@ struct Kernels {
   PeakKernels peak;
   AxisMapKernels axis_map;
   WinogradKernels winograd;
+  TransposeKernels transpose;
 };
 
 }  // namespace fastcnn::cpu
