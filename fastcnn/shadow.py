@@ -168,6 +168,11 @@ class DryRun:
         if self._tracing:
             _core.memory_start_trace(self.device)
 
+    def forget(self) -> None:
+        """Drops what was recorded, so that ``begin`` may start anew."""
+        if self._tracing:
+            _core.memory_stop_trace(self.device)
+
     def finish(self) -> None:
         """Notes which layers the memory of parameters, buffers and optimizer state belongs to; the last call inside."""
         if not self._tracing:

@@ -6,6 +6,7 @@ A refused call leaves the memory counters and the random state as they were, and
 
 from __future__ import annotations
 
+import gc
 import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -321,6 +322,12 @@ FAMILIES: dict[str, tuple[list[Bad], Callable[[], Any]]] = {
     "gradient": (GRADIENT, lambda: (leaf(2) * 2).sum().backward()),
     "making": (MAKING, lambda: z(2, 3)),
 }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _no_garbage_of_others():
+    """Memory is counted below, and cycles that other tests left may die at any time."""
+    gc.collect()
 
 
 @pytest.mark.parametrize(

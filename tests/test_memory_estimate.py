@@ -448,3 +448,26 @@ def test_workspace_limit_of_a_whole_model():
     assert not any(e.category == "workspace" for e in none.events)
     with pytest.raises(ValueError, match="limit_workspace: got -1, expected bytes"), limit_workspace(-1):
         pass
+
+
+@pytest.mark.parametrize(
+    ("body", "shape", "loss", "passes"),
+    [
+        (lambda: nn.Sequential(nn.Flatten(), nn.Linear(48, 5)), (4, 3, 4, 4), "cross_entropy", 2),
+        (lambda: nn.Conv2d(3, 5, 1), (4, 3, 4, 4), "cross_entropy", 3),  # a class to each pixel
+        (lambda: nn.Conv2d(3, 5, 1), (4, 3, 4, 4), nn.CrossEntropyLoss(), 3),
+        (lambda: nn.Conv2d(3, 5, 1), (4, 3, 4, 4), "mse", 3),
+    ],
+)
+def test_targets_that_are_guessed_wrong_leave_no_trace(body, shape, loss, passes):
+    """The target of a classifier needs no forward pass of its own; after a wrong guess all starts anew."""
+    net, ran = body(), []
+    net.register_forward_pre_hook(lambda module, args: ran.append(1))
+    report = memory.estimate(net, shape, loss=loss)
+    assert len(ran) == passes
+    with fastcnn.no_grad():
+        output = net(fastcnn.zeros(*shape)).shape
+    target = (output, "float32") if loss == "mse" else (output[:1] + output[2:], "int64")
+    known = memory.estimate(net, shape, loss=loss, target=target)
+    assert [tuple(e) for e in report.events] == [tuple(e) for e in known.events]
+    assert report.reserved_bytes == known.reserved_bytes and report.peak_bytes == known.peak_bytes

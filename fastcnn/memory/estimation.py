@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from fastcnn.memory.report import Report
-from fastcnn.memory.step import Step
+from fastcnn.memory.step import OtherTarget, Step
 from fastcnn.shadow import DryRun
 
 __all__ = ["estimate", "estimate_step"]
@@ -46,11 +46,18 @@ def estimate(
         raise ValueError(f"estimate: steps is {steps}, expected at least 1")
     step = Step(model, input_shape, loss, optimizer, train, target, dtype)
     with DryRun(*step.objects(optimizer), device=device, dtype=dtype) as run:
-        step.prepare(run)
-        run.begin()
-        for i in range(steps):
-            run.mark(f"step {i + 1}")
-            step(run)
+        step.prepare(run, guess=True)
+        while True:
+            run.begin()
+            try:
+                for i in range(steps):
+                    run.mark(f"step {i + 1}")
+                    step(run)
+                break
+            except OtherTarget as other:
+                target = other.target
+            run.forget()  # only now: the error's frames hold tensors
+            step.know(target)
         run.finish()
     settings = {
         "model": type(model).__name__,

@@ -85,6 +85,14 @@ def find_optimizer(optimizer: Any) -> Callable[[Any], Any]:
     )
 
 
+class OtherTarget(Exception):
+    """The targets' shape was guessed and is another; the step ended before its loss."""
+
+    def __init__(self, target: tuple[tuple[int, ...], str]) -> None:
+        super().__init__(target)
+        self.target = target
+
+
 class Step:
     """One training or inference step at a given batch size, run as often as wanted inside a :class:`DryRun`."""
 
@@ -100,6 +108,7 @@ class Step:
         self.optimizer: Any = None
         self.dtype = dtype
         self._given_target = target
+        self._guessed = False
         self.target: tuple[tuple[int, ...], str] | None = None
         self.batch = self.shapes[0][0] if self.shapes[0] else 1
 
@@ -107,14 +116,18 @@ class Step:
         """What a dry run must shadow."""
         return [self.model, self.loss, optimizer]
 
-    def prepare(self, run: DryRun) -> None:
-        """Makes the optimizer on the twin and finds out the targets' shape."""
+    def prepare(self, run: DryRun, guess: bool = False) -> None:
+        """Makes the optimizer on the twin and finds out the targets' shape.
+
+        That follows from the model's output, so it takes a forward pass. `guess=True` assumes what classifiers have, a
+        class index to a sample; if it is another, the first step ends with :class:`OtherTarget`.
+        """
         self.model.train(self.train)
         if self.train:
             self.optimizer = self.make_optimizer()
             if self.optimizer not in run.optimizers:
                 run.optimizers.append(self.optimizer)
-        self._find_shapes(run)
+        self._find_shapes(run, guess)
 
     def prepare_shapes(self) -> None:
         """Finds out dtype and targets without making an optimizer: for a real run of the step."""
@@ -132,7 +145,7 @@ class Step:
             )
         return self._make(parameters)
 
-    def _find_shapes(self, run: DryRun) -> None:
+    def _find_shapes(self, run: DryRun, guess: bool = False) -> None:
         if self.dtype is None:
             kinds = [p.dtype for p in self.model.parameters() if p.dtype in _FLOATS]
             self.dtype = kinds[0] if kinds else "float32"
@@ -140,6 +153,10 @@ class Step:
             return
         if self._given_target is not None:
             self.target = _target(self._given_target)
+            return
+        self._guessed = guess and self._by_class()
+        if self._guessed:
+            self.target = (self.batch,), "int64"
             return
         _, output = eval_step(self.model, None, self._inputs(self.batch), None, run.device, self.dtype)
         self.target = self._target_for(output)
@@ -150,15 +167,31 @@ class Step:
                 f"estimate: the model returns a {type(output).__name__}, expected a tensor to know the targets of the "
                 "loss; pass target=(shape, dtype)"
             )
+        shape = output.shape
+        if self._by_class():
+            return (shape[:1] + shape[2:] if len(shape) > 1 else ()), "int64"
+        return shape, output.dtype
+
+    def _by_class(self) -> bool:
+        """The loss takes class indices."""
         from fastcnn import functional as F
         from fastcnn import nn
 
         function = self.loss.func if isinstance(self.loss, functools.partial) else self.loss
-        by_class = (F.cross_entropy, F.nll_loss)
-        if function in by_class or isinstance(function, (nn.CrossEntropyLoss, nn.NLLLoss)):
-            shape = output.shape
-            return (shape[:1] + shape[2:] if len(shape) > 1 else ()), "int64"
-        return output.shape, output.dtype
+        by_class = nn.CrossEntropyLoss, nn.NLLLoss
+        return function in (F.cross_entropy, F.nll_loss) or isinstance(function, by_class)
+
+    def _first_loss(self, output: Any, targets: Any) -> Tensor:
+        """The loss, if the output confirms the targets' shape."""
+        found = self._target_for(output)
+        if found != self.target:
+            raise OtherTarget(found)
+        self._guessed = False
+        return self.loss(output, targets)
+
+    def know(self, target: tuple[tuple[int, ...], str]) -> None:
+        """Ends the guessing: shape and dtype of the targets."""
+        self.target, self._guessed = target, False
 
     def _inputs(self, batch: int) -> Any:
         arrays = tuple(array_like((batch, *s[1:]) if s else s, self.dtype or "float32") for s in self.shapes)
@@ -179,7 +212,8 @@ class Step:
             if shape and shape[0] == self.batch:
                 shape = (n, *shape[1:])
             targets = array_like(shape, dtype)
-        rest = self.model, self.loss, self.optimizer, inputs, targets
+        loss = self._first_loss if self._guessed else self.loss
+        rest = self.model, loss, self.optimizer, inputs, targets
         if self.micro_batch is not None:
             accumulate_step(*rest, self.micro_batch, run.device, self.dtype)
         else:
