@@ -20,19 +20,20 @@ def device_count(kind: str = "cuda") -> int:
     """
     if kind not in ("cuda", "cpu"):
         raise ValueError(f"device_count: got {kind!r}, expected 'cuda' or 'cpu'")
-    return 1 if kind == "cpu" else 0
+    return 1 if kind == "cpu" else _core.cuda_device_count()
 
 
 def synchronize(device: str = "cpu") -> None:
     """Returns once `device` has done all work given to it so far.
 
-    Ops on the CPU (and on its meta twin) are done when they return, so there is nothing to wait for.
+    Ops on the CPU (and on meta twins) are done when they return, so there is nothing to wait for. Kernels on CUDA run
+    on behind Python; reading a value (``item``, ``numpy``, ``to("cpu")``) waits for them too.
 
     Raises:
         ValueError: an unknown device.
-        DeviceError: a device that this build or machine does not have.
+        DeviceError: a device that this build or machine does not have, or what went wrong on it meanwhile.
     """
-    _core.device_info(device)
+    _core.synchronize(device)
 
 
 def facts() -> dict[str, Any]:

@@ -42,17 +42,27 @@ _WITHOUT_GRADIENT = {
 }  # fmt: skip
 
 
+def on_host(t: Tensor) -> Tensor:
+    """The tensor itself, or a copy of it on the CPU where it lies on a card."""
+    if not t.device.startswith("cuda"):
+        return t
+    return _core.to(_core.detach(t), t.dtype, "cpu", True, _core.CATEGORY["temporary"])
+
+
 def as_array(self: Tensor, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
     """The tensor as an ndarray, for ``np.asarray(t)`` and ``np.array(t)``.
 
-    On the tensor's own memory where dtype and copy allow it; read-only where the tensor borrows read-only memory.
-    bfloat16, which NumPy lacks, becomes float32. ValueError when ``copy=False`` cannot be honoured.
+    On the tensor's own memory where dtype and copy allow it; read-only where the tensor borrows read-only memory. A
+    copy where the tensor is on CUDA. bfloat16, which NumPy lacks, becomes float32. ValueError when ``copy=False``
+    cannot be honoured.
     """
-    source = self
+    source = on_host(self)
+    if source is not self and copy is False:
+        raise ValueError(f"__array__: the tensor is on {self.device}, so copy=False cannot be honoured")
     if self.dtype == "bfloat16":
         if copy is False:
             raise ValueError("__array__: NumPy has no bfloat16, so copy=False cannot be honoured")
-        source = _core.to(self, "float32", self.device, True, _core.CATEGORY["temporary"])
+        source = _core.to(source, "float32", source.device, True, _core.CATEGORY["temporary"])
     out = _core.to_numpy(source)
     if dtype is not None and out.dtype != dtype:
         if copy is False:

@@ -19,6 +19,7 @@ from fastcnn.functional.array_inputs import for_tensors
 from fastcnn.functional.comparison import number_for
 from fastcnn.functional.scatter import scatter_, scatter_add_
 from fastcnn.numpy_functions import as_array as _array
+from fastcnn.numpy_functions import on_host
 from fastcnn.tensor_methods import inplace_target, methods
 
 Tensor = _core.Tensor
@@ -189,10 +190,10 @@ def contiguous(self: Tensor, memory_format: str = "contiguous") -> Tensor:
 
 
 def numpy(self: Tensor) -> np.ndarray:
-    """An ndarray on the tensor's memory (no copy); CPU tensors without gradient only."""
+    """An ndarray on the tensor's memory, or on a copy of it where the tensor is on CUDA; without gradient only."""
     if self.requires_grad:
         raise ValueError("numpy: the tensor requires a gradient; use .detach().numpy()")
-    return _core.to_numpy(self)
+    return _core.to_numpy(on_host(self))
 
 
 def detach(self: Tensor) -> Tensor:

@@ -27,6 +27,7 @@ RESOURCES = ROOT / "csrc" / "cuda" / "resources.txt"
 ARCHITECTURES = {"75": "75", "80": "80", "90a": "90a"}  # 90a: the one that knows wgmma and TMA
 STRICT = ["-std=c++17", "-O3", f"-I{ROOT / 'csrc'}", "-Werror", "all-warnings"]
 PTXAS = ["-Xptxas", "-v,-warn-spills,-warn-lmem-usage"]
+LOCAL_MEMORY = {"trigonometry.cu"}  # files that may use it; each says why
 CONTRACT = {  # kernel -> what its PTX for sm_80 must hold
     "copy_async_16": [
         r"cp\.async\.cg\.shared\.global \[%r\d+\], \[%rd\d+\], 16, %r\d+;",
@@ -98,7 +99,8 @@ def readable(names: list[str]) -> list[str]:
 def compile_kernels(nvcc: str, source: Path, architectures: list[str], folder: str) -> tuple[Path, int, str]:
     codes = [f"-gencode=arch=compute_{a},code=sm_{a}" for a in architectures]
     target = f"{folder}/{source.name}.o"
-    return source, *run([nvcc, *STRICT, *PTXAS, *codes, "-c", str(source), "-o", target])
+    ptxas = [PTXAS[0], "-v"] if source.name in LOCAL_MEMORY else PTXAS
+    return source, *run([nvcc, *STRICT, *ptxas, *codes, "-c", str(source), "-o", target])
 
 
 def kept_figures(text: str) -> tuple[str, dict[tuple[str, str, str], tuple[int, int]]]:

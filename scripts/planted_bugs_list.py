@@ -220,12 +220,12 @@ BUGS: tuple[Bug, ...] = (
     ),
     # ---- pointwise, reductions, softmax ----
     bug(
-        "relu swallows NaN", "csrc/cpu/kernels/pointwise.inl",
+        "relu swallows NaN", "csrc/common/pointwise_formulas.inl",
         "FC_UNARY(Relu, x < 0 ? A(0) : x)", "FC_UNARY(Relu, x > 0 ? x : A(0))", "relu(NaN) is 0",
         RULES,
     ),
     bug(
-        "relu's gradient at 0", "csrc/cpu/kernels/pointwise.inl",
+        "relu's gradient at 0", "csrc/common/pointwise_formulas.inl",
         "FC_BINARY(ReluBackward, b <= 0 ? A(0) : a)", "FC_BINARY(ReluBackward, b < 0 ? A(0) : a)",
         "gradient 1 at exactly 0", RULES,
     ),
@@ -313,11 +313,11 @@ BUGS: tuple[Bug, ...] = (
     ),
     # ---- optimizers ----
     bug(
-        "sgd: Nesterov's terms the wrong way round", "csrc/cpu/kernels/optim.inl",
+        "sgd: Nesterov's terms the wrong way round", "csrc/common/optim_rules.inl",
         "(n[4] != 0 ? g + n[3] * a : a)", "(n[4] != 0 ? a + n[3] * g : a)", "nesterov", "tests/test_optim.py",
     ),
     bug(
-        "adam: eps inside the root", "csrc/cpu/kernels/optim.inl",
+        "adam: eps inside the root", "csrc/common/optim_rules.inl",
         "FC_RULE(Adam, 2, a += n[1] * (g - a); b = n[2] * b + n[3] * (g * g);\n"
         "        x -= n[0] * (a / (o_sqrt(b) / n[4] + n[5]));)",
         "FC_RULE(Adam, 2, a += n[1] * (g - a); b = n[2] * b + n[3] * (g * g);\n"

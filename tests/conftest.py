@@ -28,6 +28,10 @@ def pytest_configure(config: pytest.Config) -> None:
             )
         os.environ["FASTCNN_CORE"] = str(Path(core).resolve())
         sys.path.insert(0, str(ROOT))
+    if os.environ.get("FASTCNN_TEST_DEVICE", "cpu") != "cpu":
+        from on_device import OnDevice
+
+        config.pluginmanager.register(OnDevice())
     # Hypothesis: the same examples on every run, none timed (CI machines pause).
     try:
         import hypothesis

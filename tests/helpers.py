@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+from on_device import DEVICE
 
 import fastcnn
 from fastcnn._loader import _core
@@ -22,6 +23,8 @@ FLOATS = ("float32", "float64", "float16", "bfloat16")
 UNIT = {"float64": 2.0**-53, "float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8}
 #: Half the smallest positive number: the absolute error of one rounding near zero.
 TINY = {"float64": 2.0**-1075, "float32": 2.0**-150, "float16": 2.0**-25, "bfloat16": 2.0**-134}
+#: What the device under test allocates, without the device.
+TWIN = "meta" if DEVICE == "cpu" else f"meta:{DEVICE}"
 PASSES = ("forward", "backward_input", "backward_weight")
 
 
@@ -213,10 +216,10 @@ def trace(step: Callable[[str], Any], device: str) -> list[tuple[Any, ...]]:
 
 
 def assert_same_trace(step: Callable[[str], Any]) -> None:
-    """step(device) makes its own inputs there; it must allocate alike on the CPU and on its twin."""
-    for device in ("cpu", "meta"):
+    """step(device) makes its own inputs there; it must allocate alike on the device and on its twin."""
+    for device in (DEVICE, TWIN):
         step(device)  # caches of the Python side
-    real, twin = trace(step, "cpu"), trace(step, "meta")
+    real, twin = trace(step, DEVICE), trace(step, TWIN)
     assert len(real) >= 2, "the step allocates nothing"
     assert real == twin
 
@@ -236,7 +239,7 @@ def request(name: str = "auto", strict: bool = True, limit: int | None = None) -
 
 
 def conv_rows(
-    case: Any, pass_: str, dtype: str = "float32", device: str = "cpu", asked: Any = None
+    case: Any, pass_: str, dtype: str = "float32", device: str = DEVICE, asked: Any = None
 ) -> list[Any]:
     """Every row's verdict: name, reason, workspace_bytes, cost, chosen."""
     from fastcnn.algorithms import AlgorithmRow
@@ -247,14 +250,14 @@ def conv_rows(
 
 
 @lru_cache
-def algorithms(device: str = "cpu") -> tuple[str, ...]:
+def algorithms(device: str = DEVICE) -> tuple[str, ...]:
     """Names of all convolution algorithms of a device, in table order."""
     from cases import CONV
 
     return tuple(row.name for row in conv_rows(CONV[0], "forward", device=device))
 
 
-def reason(name: str, case: Any, pass_: str, dtype: str = "float32", device: str = "cpu") -> str | None:
+def reason(name: str, case: Any, pass_: str, dtype: str = "float32", device: str = DEVICE) -> str | None:
     """Why this row cannot run the case; None if it can."""
     return next(row.reason for row in conv_rows(case, pass_, dtype, device) if row.name == name)
 

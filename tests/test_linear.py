@@ -222,7 +222,7 @@ def test_errors():
         F.linear(z(2, 4), z(5, 4, dtype="float64"))
     with pytest.raises(TypeError, match="linear: this op takes float tensors, got int64"):
         F.linear(z(2, 4, dtype="int64"), z(5, 4, dtype="int64"))
-    with pytest.raises(ValueError, match="linear: tensors on different devices, got cpu and meta"):
+    with pytest.raises(ValueError, match=r"linear: tensors on different devices, got c.+ and meta"):
         F.linear(z(2, 4), z(5, 4, device="meta"))
     with pytest.raises(
         ValueError, match=r"bilinear: weight has shape \(5, 4, 3\), expected \(out_features, 3, 4\)"

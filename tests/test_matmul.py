@@ -206,5 +206,5 @@ def test_errors():
         F.bmm(z(1, 2, 2), z(2, 2, 2))
     with pytest.raises(ValueError, match=r"dot: got \(2,\) and \(3,\), expected vectors of one length"):
         F.dot(z(2), z(3))
-    with pytest.raises(ValueError, match="matmul: tensors on different devices, got cpu and meta"):
+    with pytest.raises(ValueError, match=r"matmul: tensors on different devices, got c.+ and meta"):
         F.matmul(z(2, 2), z(2, 2, device="meta"))

@@ -321,8 +321,8 @@ def test_saved_bytes(run, bytes_per_output):
     """The graph keeps the positions and nothing else: neither the input nor the output."""
     x = fastcnn.randn(2, 64, 64, 64).contiguous("channels_last")
     x.requires_grad = True
-    before = memory.allocated_bytes("cpu")
+    before = memory.allocated_bytes()
     y = run(x)
-    held = memory.allocated_bytes("cpu") - before
+    held = memory.allocated_bytes() - before
     values = y.numel() * 4
     assert held == sum(-(-n // 512) * 512 for n in (values, y.numel() * bytes_per_output))

@@ -12,6 +12,9 @@ void bind_runtime(py::module_& m) {
   m.def("isa", &ops::isa);
   m.def("measure_flops", &ops::measure_flops, release_gil());
   m.def("available_isas", &ops::available_isas);
+  m.def("cuda_device_count", &cuda_device_count);
+  m.def("cuda_is_emulated", &ops::cuda_is_emulated);
+  m.def("synchronize", &ops::synchronize, release_gil());
   m.def("device_info", [](Device device) {
     const DeviceProps& props = device_props(device);
     py::dict out;

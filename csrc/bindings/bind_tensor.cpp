@@ -50,7 +50,7 @@ const char* numpy_format(DType t) {
   }
 }
 
-// An ndarray on the same memory, kept alive by it; read-only where the storage is.
+// An ndarray on the same memory, kept alive by it; read-only where the storage is. CPU only.
 py::array to_numpy(const Tensor& t) {
   if (t.device().type != DeviceType::cpu)
     fail<TypeError>("numpy: the tensor is on ", to_string(t.device()), ", expected cpu; use .to(\"cpu\")");
@@ -89,7 +89,9 @@ double item(const Tensor& t) {
   if (t.device().is_meta())
     fail<TypeError>("item: a meta tensor has no values, got one on ", to_string(t.device()),
                     ", expected a real device; in a dry run return the tensor and read it outside the step");
-  return dispatch_all(t.dtype, [&](auto type) { return double(*t.data<typename decltype(type)::type>()); });
+  const Tensor here = t.device() == Device{} ? t : ops::to(t, t.dtype, Device{}, true, Category::temporary);
+  return dispatch_all(t.dtype,
+                      [&](auto type) { return double(*here.data<typename decltype(type)::type>()); });
 }
 
 }  // namespace

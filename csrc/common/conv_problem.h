@@ -9,6 +9,7 @@
 
 #include <string>
 
+#include "common/host_device.h"
 #include "common/pointwise_ops.h"
 #include "common/tensor.h"
 
@@ -73,8 +74,8 @@ struct ConvProblem {
 };
 
 /// Input coordinate of output position `o` and tap `t`, or -1 where padding is zero. Shared by every algorithm.
-inline int64_t conv_input_index(int64_t o, int64_t t, int64_t stride, int64_t dilation, int64_t pad_low,
-                                int64_t extent, PadMode mode) {
+FC_BOTH int64_t conv_input_index(int64_t o, int64_t t, int64_t stride, int64_t dilation, int64_t pad_low,
+                                 int64_t extent, PadMode mode) {
   const int64_t i = o * stride + t * dilation - pad_low;
   if (i >= 0 && i < extent) return i;
   switch (mode) {
@@ -83,6 +84,40 @@ inline int64_t conv_input_index(int64_t o, int64_t t, int64_t stride, int64_t di
     case PadMode::reflect: return i < 0 ? -i : 2 * (extent - 1) - i;
     default: return i < 0 ? i + extent : i - extent;
   }
+}
+
+/// The inverse: how many output positions read input cell `i` of one axis through tap `t`; `o` becomes the which-th of
+/// them. They are found at the cell itself and, beyond the edges, at its images under the padding mode.
+FC_BOTH int64_t conv_output_source(int64_t i, int64_t t, int64_t stride, int64_t dilation, int64_t pad_low,
+                                   int64_t pad_high, int64_t in, int64_t out, PadMode mode, int64_t which,
+                                   int64_t& o) {
+  // Images of cell i lie at first, first + step, ... (`images` of them), in cells counted from cell 0.
+  int64_t count = 0;
+  for (int side = 0; side < 3; ++side) {
+    int64_t first = i, images = 1, step = 1;
+    if (side) {
+      const bool low = side == 1;
+      if (mode == PadMode::reflect) {
+        first = low ? -i : 2 * (in - 1) - i;
+        images = low ? i >= 1 && i <= pad_low : i <= in - 2 && in - 1 - i <= pad_high;
+      } else if (mode == PadMode::circular) {
+        first = low ? i - in : i + in;
+        images = low ? i - in >= -pad_low : i < pad_high;
+      } else if (mode == PadMode::replicate) {
+        first = low ? -1 : in;
+        step = low ? -1 : 1;
+        images = low ? (i == 0 ? pad_low : 0) : (i == in - 1 ? pad_high : 0);
+      } else {
+        images = 0;
+      }
+    }
+    for (int64_t n = 0; n < images; ++n, first += step) {
+      const int64_t at = first + pad_low - t * dilation;
+      if (at < 0 || at % stride || at / stride >= out) continue;
+      if (count++ == which) o = at / stride;
+    }
+  }
+  return count;
 }
 
 /// floor((in + pad_low + pad_high - dilation*(filter-1) - 1) / stride) + 1; may be <= 0 (the caller's error).

@@ -65,10 +65,18 @@ Device base_of(Device d) {
   return Device{DeviceType::meta, static_cast<int16_t>(base ? base - 1 : kCpuTwin)};
 }
 
-[[noreturn]] void no_cuda(Device device) {
-  fail<DeviceError>("device: '", to_string(device),
-                    "' cannot be used, this fastcnn was built without CUDA, got '", to_string(device),
-                    "', expected 'cpu' or a twin such as 'meta' or 'meta:h200'");
+CudaDevices cuda_devices{};  // set once, at import
+
+const DeviceProps& cuda_props(Device device) {
+  const int number = device.is_meta() ? 0 : device.index;
+  const int count = cuda_device_count();
+  if (number < count) return cuda_devices.props(number);
+  const std::string why = !cuda_devices.count ? "this fastcnn was built without CUDA"
+                          : count             ? str("there are ", count, " CUDA devices, from cuda:0")
+                                              : cuda_devices.why_none();
+  fail<DeviceError>("device: '", to_string(device), "' cannot be used, ", why, ", got '", to_string(device),
+                    "', expected 'cpu'", count ? ", a CUDA device" : "",
+                    " or a twin such as 'meta' or 'meta:h200'");
 }
 
 // The properties in force, and all that ever were: readers keep references without a lock.
@@ -166,9 +174,12 @@ const DeviceProps& device_props(Device asked) {
     }
     return *props;
   }
-  if (device.type == DeviceType::cuda || device.index == kGpuTwin) no_cuda(device);
+  if (device.type == DeviceType::cuda || device.index == kGpuTwin) return cuda_props(device);
   return known_cards().at(static_cast<size_t>(device.index - kFirstCard)).props;
 }
+
+void set_cuda_devices(const CudaDevices& devices) { cuda_devices = devices; }
+int cuda_device_count() { return cuda_devices.count ? cuda_devices.count() : 0; }
 
 void set_cpu_props(const DeviceProps& props) {
   DeviceProps full = props;

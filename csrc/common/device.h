@@ -58,6 +58,17 @@ void set_cpu_props(const DeviceProps& props);
 /// Memory this process may use: the machine's, or its control group's limit if that is smaller.
 size_t system_memory_bytes();
 
+/// What is known of GPUs: handed over by ops/ at import in a build with CUDA (common/ cannot ask the CUDA room). Nothing
+/// is asked before somebody names a GPU, so that the import opens no driver.
+struct CudaDevices {
+  int (*count)();                    ///< 0 without a driver or a card
+  std::string (*why_none)();         ///< a clause: why there is none, or that the number is too large
+  const DeviceProps& (*props)(int);  ///< of card 0 .. count() - 1; lives as long as the process
+};
+void set_cuda_devices(const CudaDevices& devices);
+/// 0 in a build without CUDA too.
+int cuda_device_count();
+
 /// A card that has a twin "meta:<key>".
 struct KnownCard {
   std::string key;  ///< "h200"

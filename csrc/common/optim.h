@@ -6,7 +6,7 @@
 
 namespace fastcnn {
 
-/// Update rules by the state they carry; formulas in cpu/kernels/optim.inl.
+/// Update rules by the state they carry; formulas in common/optim_rules.inl.
 enum class OptimRule : uint8_t {
   sgd,                        ///< -
   sgd_momentum,               ///< momentum_buffer

@@ -6,7 +6,7 @@
 namespace fastcnn {
 
 // clang-format off: lists of words
-/// Pointwise functions of one operand and two parameters (p0, p1); see cpu/kernels/pointwise.inl for each formula.
+/// Pointwise functions of one operand and two parameters (p0, p1); formulas in pointwise_formulas.inl.
 enum class Unary : uint8_t {
   copy, neg, abs, sign, exp, expm1, log, log1p, sqrt, rsqrt, reciprocal, square, sin, cos, erf, floor, ceil, round,
   isfinite, isnan, isinf, logical_not, fill, clamp, pow_scalar, add_scalar, mul_scalar, div_scalar,

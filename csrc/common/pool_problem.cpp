@@ -40,7 +40,8 @@ void check_axis(const char* op, const PoolProblem& p, int axis) {
 }  // namespace
 
 PoolProblem::PoolProblem(const char* op, int spatial_axes, const Dims& x, const PoolGeometry& g, DType type)
-    : spatial(spatial_axes), adaptive(g.adaptive), dtype(type) {
+    : spatial(spatial_axes), dtype(type) {
+  adaptive = g.adaptive;
   FC_CHECK(x.n == spatial + 2, op, ": expected ", spatial + 1, "D (unbatched) or ", spatial + 2,
            "D (batched) input, got shape ", to_string(x));
   FC_CHECK(g.window.n == spatial, op, ": ", adaptive ? "output_size" : "kernel_size", " needs ", spatial,
@@ -86,22 +87,6 @@ Dims PoolProblem::output_shape() const {
   Dims shape{N, C};
   for (int i = 3 - spatial; i < 3; ++i) shape.push_back(out[i]);
   return shape;
-}
-
-PoolSpan PoolProblem::span(int axis, int64_t o) const {
-  const int64_t n = in[axis];
-  if (adaptive) {
-    // floor(o * n / out) .. ceil((o + 1) * n / out), without the overflow of o * n for long axes
-    const int64_t whole = n / out[axis], rest = n % out[axis];
-    const int64_t first = o * whole + o * rest / out[axis];
-    const int64_t end = (o + 1) * whole + ceil_div((o + 1) * rest, out[axis]);
-    return {first, end - first, 0, end - first};
-  }
-  const int64_t start = o * stride[axis] - pad_low[axis], d = step[axis];
-  const int64_t tap = start < 0 ? ceil_div(-start, d) : 0;
-  const int64_t fit = start < n ? ceil_div(n - start, d) : 0;  // positions below the input's end
-  const int64_t length = std::min(start + window[axis], n + pad_high[axis]) - start;
-  return {start + tap * d, std::max<int64_t>(std::min(window[axis], fit) - tap, 0), tap, length};
 }
 
 std::vector<PoolSpan> PoolProblem::spans(int axis) const {

@@ -5,6 +5,7 @@
 
 #include <vector>
 
+#include "common/host_device.h"
 #include "common/tensor.h"
 
 namespace fastcnn {
@@ -28,12 +29,21 @@ struct PoolHit {
   int64_t out, tap;
 };
 
-struct PoolProblem {
+/// The numbers alone, as kernels take them. Per axis: 0 = depth, 1 = height, 2 = width.
+struct PoolWindows {
   int64_t N, C;
-  // Per axis: 0 = depth, 1 = height, 2 = width.
   int64_t in[3], out[3], window[3], stride[3], step[3], pad_low[3], pad_high[3];
-  int spatial;
   bool adaptive;
+
+  FC_BOTH PoolSpan span(int axis, int64_t o) const;
+  /// The first and the last output position that may look at input cell i; last < first if none does.
+  FC_BOTH void readers(int axis, int64_t i, int64_t& first, int64_t& last) const;
+  /// The window position with which output position o looks at input cell i; -1 if it does not.
+  FC_BOTH int64_t tap_of(int axis, int64_t i, int64_t o) const;
+};
+
+struct PoolProblem : PoolWindows {
+  int spatial;
   DType dtype;
 
   /// `op` ("max_pool2d") begins the messages. x has `spatial` axes after (N, C).
@@ -46,7 +56,6 @@ struct PoolProblem {
   /// one more code says that no gradient passes: -1, as uint8 255.
   DType tap_dtype(bool relu) const { return taps() + relu <= 256 ? DType::uint8 : DType::int32; }
 
-  PoolSpan span(int axis, int64_t o) const;
   std::vector<PoolSpan> spans(int axis) const;
   /// The inverse of spans: hits of input cell i are list[begin[i]] .. list[begin[i + 1] - 1], in order of output.
   struct Hits {
@@ -55,6 +64,42 @@ struct PoolProblem {
   };
   Hits hits(int axis) const;
 };
+
+FC_BOTH PoolSpan PoolWindows::span(int axis, int64_t o) const {
+  const int64_t n = in[axis];
+  if (adaptive) {
+    // floor(o * n / out) .. ceil((o + 1) * n / out), without the overflow of o * n for long axes
+    const int64_t whole = n / out[axis], rest = n % out[axis];
+    const int64_t first = o * whole + o * rest / out[axis];
+    const int64_t end = (o + 1) * whole + ((o + 1) * rest + out[axis] - 1) / out[axis];
+    return {first, end - first, 0, end - first};
+  }
+  const int64_t start = o * stride[axis] - pad_low[axis], d = step[axis];
+  const int64_t tap = start < 0 ? (-start + d - 1) / d : 0;
+  const int64_t fit = start < n ? (n - start + d - 1) / d : 0;  // positions below the input's end
+  const int64_t end = start + window[axis], edge = n + pad_high[axis];
+  const int64_t taps = (window[axis] < fit ? window[axis] : fit) - tap;
+  return {start + tap * d, taps > 0 ? taps : 0, tap, (end < edge ? end : edge) - start};
+}
+FC_BOTH void PoolWindows::readers(int axis, int64_t i, int64_t& first, int64_t& last) const {
+  if (adaptive) {  // windows begin at floor(o * in / out) and end before ceil((o + 1) * in / out)
+    first = i * out[axis] / in[axis];
+    last = ((i + 1) * out[axis] - 1) / in[axis];
+  } else {
+    const int64_t at = i + pad_low[axis], reach = (window[axis] - 1) * step[axis];
+    first = at > reach ? (at - reach + stride[axis] - 1) / stride[axis] : 0;
+    last = at / stride[axis];
+  }
+  if (last > out[axis] - 1) last = out[axis] - 1;
+}
+FC_BOTH int64_t PoolWindows::tap_of(int axis, int64_t i, int64_t o) const {
+  if (adaptive) {
+    const PoolSpan s = span(axis, o);
+    return i >= s.first && i < s.first + s.taps ? i - s.first : -1;
+  }
+  const int64_t past = i + pad_low[axis] - o * stride[axis];
+  return past >= 0 && past % step[axis] == 0 && past / step[axis] < window[axis] ? past / step[axis] : -1;
+}
 
 /// All tensors are dense in the order n, d, h, w, channel.
 struct PoolParams {

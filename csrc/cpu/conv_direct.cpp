@@ -112,7 +112,7 @@ struct Direct {
     for (int64_t pixel = 0; pixel < p.in_pixels(); ++pixel) {
       unravel(pixel, p.in, i);
       A sum = 0;
-      int64_t tap[3], o[3];
+      int64_t tap[3], o[3] = {};
       for (tap[0] = 0; tap[0] < p.filter[0]; ++tap[0])
         for (int64_t a = 0; a < sources(0, i[0], tap[0], o[0], a); ++a)
           for (tap[1] = 0; tap[1] < p.filter[1]; ++tap[1])
@@ -126,35 +126,9 @@ struct Direct {
   }
 
   // How many output positions read input cell i through tap t along one axis; o becomes the which-th of them.
-  // The candidates are the cell itself and, beyond the edges, its images under the padding mode.
   int64_t sources(int axis, int64_t i, int64_t t, int64_t& o, int64_t which) const {
-    int64_t count = 0;
-    const int64_t stride = p.stride[axis], lo = p.pad_low[axis], n = p.in[axis];
-    const auto visit = [&](int64_t position) {  // position in padded coordinates relative to cell 0
-      const int64_t at = position + lo - t * p.dilation[axis];
-      if (at < 0 || at % stride || at / stride >= p.out[axis]) return;
-      if (count++ == which) o = at / stride;
-    };
-    visit(i);
-    const int64_t hi = p.pad_high[axis];
-    switch (p.pad_mode) {
-      case PadMode::zeros: break;
-      case PadMode::reflect:
-        if (i >= 1 && i <= lo) visit(-i);
-        if (i <= n - 2 && n - 1 - i <= hi) visit(2 * (n - 1) - i);
-        break;
-      case PadMode::circular:
-        if (i - n >= -lo) visit(i - n);
-        if (i + n < n + hi) visit(i + n);
-        break;
-      case PadMode::replicate:
-        if (i == 0)
-          for (int64_t q = 1; q <= lo; ++q) visit(-q);
-        if (i == n - 1)
-          for (int64_t q = 0; q < hi; ++q) visit(n + q);
-        break;
-    }
-    return count;
+    return conv_output_source(i, t, p.stride[axis], p.dilation[axis], p.pad_low[axis], p.pad_high[axis],
+                              p.in[axis], p.out[axis], p.pad_mode, which, o);
   }
 
   void backward_weight(int64_t k, int64_t c) const {

@@ -7,8 +7,11 @@
 #include <cuda_runtime.h>
 #include <stdint.h>
 
+#include <limits>
+
 #define FC_KERNEL static __global__ void
 #define FC_DEVICE static __device__ __forceinline__
+#define FC_METHOD __device__ __forceinline__
 
 #if defined(FC_EMULATED)
 #define FC_UNROLL
@@ -39,14 +42,22 @@ FC_DEVICE T* dynamic_smem() {
 
 constexpr unsigned kFullMask = 0xffffffffu;
 
-// Arithmetic happens in float32 for the 16-bit types, in T itself otherwise.
+// Arithmetic happens in float32 for the 16-bit types, in int32 for bytes, in T itself otherwise.
 FC_DEVICE float widen(float v) { return v; }
 FC_DEVICE double widen(double v) { return v; }
 FC_DEVICE float widen(__half v) { return __half2float(v); }
 FC_DEVICE float widen(__nv_bfloat16 v) { return __bfloat162float(v); }
+FC_DEVICE int32_t widen(uint8_t v) { return v; }
+FC_DEVICE int32_t widen(bool v) { return v; }
+FC_DEVICE int32_t widen(int32_t v) { return v; }
+FC_DEVICE int64_t widen(int64_t v) { return v; }
+/// Narrow<T>::of(v): v as a T; to integers by truncation, to bool by comparison with 0.
 template <class T>
 struct Narrow {
-  FC_DEVICE T of(T v) { return v; }
+  template <class A>
+  FC_DEVICE T of(A v) {
+    return static_cast<T>(v);
+  }
 };
 template <>
 struct Narrow<__half> {
@@ -56,6 +67,13 @@ template <>
 struct Narrow<__nv_bfloat16> {
   FC_DEVICE __nv_bfloat16 of(float v) { return __float2bfloat16_rn(v); }
 };
+/// Ends of a type's range, infinite where it has infinities; here, because kernels may not call numeric_limits.
+template <class T>
+constexpr T kHighest =
+    std::numeric_limits<T>::has_infinity ? std::numeric_limits<T>::infinity() : std::numeric_limits<T>::max();
+template <class T>
+constexpr T kLowest = std::numeric_limits<T>::has_infinity ? -std::numeric_limits<T>::infinity()
+                                                           : std::numeric_limits<T>::lowest();
 template <class T>
 using Wide = decltype(widen(T()));
 

@@ -18,6 +18,21 @@ decltype(auto) dispatch_device_float(DType t, const char* op, F&& f) {
   }
 }
 
+/// Calls f(Type<T>{}) with the device's type of any dtype.
+template <class F>
+decltype(auto) dispatch_device(DType t, F&& f) {
+  switch (t) {
+    case DType::uint8: return f(Type<uint8_t>{});
+    case DType::int32: return f(Type<int32_t>{});
+    case DType::int64: return f(Type<int64_t>{});
+    case DType::float32: return f(Type<float>{});
+    case DType::float64: return f(Type<double>{});
+    case DType::float16: return f(Type<__half>{});
+    case DType::bfloat16: return f(Type<__nv_bfloat16>{});
+    default: return f(Type<bool>{});
+  }
+}
+
 /// True if p is a multiple of `bytes`.
 inline bool is_aligned(const void* p, size_t bytes) { return reinterpret_cast<uintptr_t>(p) % bytes == 0; }
 

@@ -10,6 +10,12 @@
 
 namespace fastcnn::cuda {
 
+#if defined(FC_EMULATED)
+constexpr bool kEmulated = true;
+#else
+constexpr bool kEmulated = false;
+#endif
+
 struct Grid {
   dim3 blocks, threads;
   cudaStream_t stream = nullptr;
@@ -22,8 +28,13 @@ inline void check(cudaError_t code, const char* what) {
   cudaGetLastError();
 #if defined(FC_EMULATED)
   const std::string text = ::emu::error_text();
+  ::emu::reset_errors();  // a kernel's error would stay until the end of the process, as on a card
 #else
-  const std::string text = cudaGetErrorString(code);
+  std::string text = cudaGetErrorString(code);
+#if defined(FC_CUDA_ARCHITECTURES)
+  if (code == cudaErrorNoKernelImageForDevice)
+    text += "; this build has kernels for sm_" FC_CUDA_ARCHITECTURES;
+#endif
 #endif
   fail<DeviceError>(what, ": CUDA error ", static_cast<int>(code), " (", cudaGetErrorName(code), "), ", text);
 }

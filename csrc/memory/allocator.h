@@ -75,8 +75,13 @@ class Source {
   /// Returns kSegmentBytes-aligned memory, or nullptr when there is none.
   virtual void* reserve(size_t bytes) = 0;
   virtual void release(void* data, size_t bytes) = 0;
-  /// False for addresses that must never be read or written (meta).
+  /// False for addresses that the host must not read or write (meta, CUDA).
   virtual bool touchable() const { return true; }
+  /// True if segments are addresses only, and each block has memory of its own, of exactly the size asked for, so
+  /// that an access past its end is seen (emulated CUDA). Accounting, sizes and order are those of segments.
+  virtual bool exact() const { return false; }
+  virtual void* take_block(size_t) { return nullptr; }
+  virtual void give_block(void*) noexcept {}
 };
 
 struct MemoryStats {

@@ -24,7 +24,11 @@ bool guard_from_environment() {
 }  // namespace
 
 Allocator::Impl::Impl(Device d, std::unique_ptr<Source> s)
-    : device(d), source(std::move(s)), touchable(source->touchable()), guard(guard_from_environment()) {}
+    : device(d),
+      source(std::move(s)),
+      touchable(source->touchable()),
+      own_blocks(source->exact()),
+      guard(guard_from_environment()) {}
 
 Allocator::Impl::~Impl() {
   for (const Segment& s : segments) {
@@ -40,10 +44,15 @@ Block Allocator::Impl::allocate(size_t bytes, Category initial) {
   if (bytes == 0) return Block{};
   bool over_limit = false;
   const size_t rounded = bytes > SIZE_MAX / 2 ? SIZE_MAX / 2 : round_up(bytes, kAlignBytes);
-  const uint32_t index = find(rounded, over_limit);
-  if (index == kNoChunk) throw OutOfMemoryError(out_of_memory(bytes, over_limit));
+  void* own = own_blocks ? source->take_block(bytes) : nullptr;
+  const uint32_t index = own_blocks && !own ? kNoChunk : find(rounded, over_limit);
+  if (index == kNoChunk) {
+    if (own) source->give_block(own);
+    throw OutOfMemoryError(out_of_memory(bytes, over_limit));
+  }
 
   Chunk& c = chunks[index];
+  c.own = own;
   c.id = ++stats.allocations;
   c.requested = bytes;
   c.rounded = rounded;
@@ -61,7 +70,7 @@ Block Allocator::Impl::allocate(size_t bytes, Category initial) {
   }
 
   Block block;
-  block.data = address(c);
+  block.data = own_blocks ? own : address(c);
   block.requested = bytes;
   block.rounded = rounded;
   block.id = c.id;
@@ -203,6 +212,7 @@ void Allocator::Impl::free(const Block& block) noexcept {
     if (guard) guard::fill_freed(block.data, c->rounded);
     guard::poison(block.data, c->bytes);
   }
+  if (own_blocks) source->give_block(c->own);
   stats.allocated_bytes -= c->rounded;
   if (tracing) record(MemoryEvent::free, strongest(c->holders), *c);
   c->id = 0;

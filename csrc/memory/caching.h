@@ -40,6 +40,7 @@ struct Chunk {
   const char* phase = "";
   uint32_t layer = 0;
   bool guarded = false;
+  void* own = nullptr;  ///< the block's memory where the source is exact
 };
 
 struct Segment {
@@ -67,7 +68,7 @@ struct Allocator::Impl {
   mutable ForkMutex mutex;
   const Device device;
   const std::unique_ptr<Source> source;
-  const bool touchable;
+  const bool touchable, own_blocks;
   MemoryStats stats;
   std::vector<Segment> segments;
   std::vector<Chunk> chunks;

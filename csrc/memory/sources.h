@@ -1,4 +1,4 @@
-// The sources of memory (memory/allocator.h, Source). cuda.cpp joins them in a build with CUDA.
+// The sources of memory (memory/allocator.h, Source).
 #pragma once
 
 #include <memory>
@@ -9,5 +9,15 @@ namespace fastcnn {
 
 std::unique_ptr<Source> make_cpu_source();
 std::unique_ptr<Source> make_meta_source();
+
+/// How memory of a card is had: handed over by ops/ in a build with CUDA (memory/ cannot ask the CUDA room).
+struct CudaMemory {
+  void* (*take)(int device, size_t bytes);  ///< nullptr if the card has no more
+  void (*give)(int device, void* data);
+  bool exact;  ///< blocks of their own (Source::exact)
+};
+void set_cuda_memory(const CudaMemory& memory);
+/// Of cuda:`device`, which must be there.
+std::unique_ptr<Source> make_cuda_source(int device);
 
 }  // namespace fastcnn

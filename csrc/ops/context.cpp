@@ -30,6 +30,10 @@ Tensor empty_like(const Tensor& t, DType dtype) {
   return empty_strided(t.shape, strides_like(t), dtype, t.device());
 }
 
+void no_cuda_kernel(const char* op) {
+  fail<DeviceError>(op, ": this build has no CUDA kernel for it; use device=\"cpu\"");
+}
+
 void check_same_device(const char* op, std::initializer_list<const Tensor*> tensors) {
   const Device first = (*tensors.begin())->device();
   for (const Tensor* t : tensors)

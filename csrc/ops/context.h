@@ -22,14 +22,32 @@ using CpuKernel = void (*)(const Params&);
 template <class Params>
 using CudaKernel = void (*)(const Params&, void* stream);
 
+/// An argument's type that others decide: nullptr fits.
+template <class T>
+struct NotDeduced {
+  using type = T;
+};
+
+/// The CUDA kernel of this name, in a build with CUDA: launch(ctx, op, params, cpu::relu, FC_CUDA(relu)).
+#if defined(FC_WITH_CUDA)
+#define FC_CUDA(kernel) fastcnn::cuda::kernel
+#else
+#define FC_CUDA(kernel) nullptr
+#endif
+/// The calling thread works with this card from now on; nothing in a build without CUDA.
+void use_device(Device device);
+/// op runs on CUDA and has no kernel there.
+[[noreturn]] void no_cuda_kernel(const char* op);
+
 /// `cuda` is nullptr in a build without that kernel; then running on CUDA is a DeviceError that says so.
 template <class Params>
 void launch(const Context& ctx, const char* op, const Params& params, CpuKernel<Params> cpu,
-            CudaKernel<Params> cuda = nullptr) {
+            typename NotDeduced<CudaKernel<Params>>::type cuda = nullptr) {
   if (ctx.device.type == DeviceType::cpu) {
     cpu(params);
   } else if (ctx.device.type == DeviceType::cuda) {
-    if (!cuda) fail<DeviceError>(op, ": this build has no CUDA kernel for it; use device=\"cpu\"");
+    if (!cuda) no_cuda_kernel(op);
+    use_device(ctx.device);
     cuda(params, ctx.stream);
   }
 }

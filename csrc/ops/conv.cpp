@@ -2,6 +2,7 @@
 
 #include "common/elementwise.h"
 #include "cpu/conv_algos.h"
+#include "cuda/conv_algos.h"
 #include "memory/op_clock.h"
 #include "memory/workspace.h"
 
@@ -10,9 +11,7 @@ namespace fastcnn::ops {
 namespace {
 
 const std::vector<ConvAlgo>& table_of(const DeviceProps& props) {
-  if (props.backend == DeviceType::cuda)
-    fail<DeviceError>("conv: this build has no CUDA kernels; use device=\"cpu\"");
-  return cpu::conv_algos();
+  return props.backend == DeviceType::cuda ? cuda::conv_algos() : cpu::conv_algos();
 }
 
 // Plans, takes the workspace and runs; every output tensor exists already. An empty output needs no kernel, but a
@@ -31,6 +30,7 @@ void run(const char* op, ConvArgs& args, Pass pass, const AlgoRequest& request, 
   if (!chosen.algo->run)
     fail<DeviceError>(op, ": this build has no kernel for algo='", chosen.algo->name, "' on ",
                       to_string(ctx.device));
+  if (ctx.device.type == DeviceType::cuda) use_device(ctx.device);
   chosen.algo->run(args, pass, ctx.stream);
 }
 

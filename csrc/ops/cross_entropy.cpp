@@ -1,3 +1,5 @@
+#include "cuda/cross_entropy.h"
+
 #include "cpu/loss.h"
 #include "memory/workspace.h"
 #include "ops/elementwise.h"
@@ -88,7 +90,7 @@ CrossEntropyOutput cross_entropy_forward(const Tensor& x, const Tensor& target,
   p.loss = out.loss.raw();
   p.saved = out.saved.raw();
   p.partial = static_cast<double*>(workspace.data());
-  launch(context_of(x), "cross_entropy", p, cpu::cross_entropy_forward);
+  launch(context_of(x), "cross_entropy", p, cpu::cross_entropy_forward, FC_CUDA(cross_entropy_forward));
   return out;
 }
 
@@ -109,7 +111,8 @@ std::pair<MaybeTensor, MaybeTensor> cross_entropy_backward(const Tensor& x, cons
   p.dloss = g.raw();
   p.out_dx = want_dx ? out.first->raw() : nullptr;
   p.out_dt = want_dtarget ? out.second->raw() : nullptr;
-  if (x.numel() > 0) launch(context_of(x), "cross_entropy", p, cpu::cross_entropy_backward);
+  if (x.numel() > 0)
+    launch(context_of(x), "cross_entropy", p, cpu::cross_entropy_backward, FC_CUDA(cross_entropy_backward));
   return out;
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "cpu/dropout.h"
+#include "cuda/dropout.h"
 #include "ops/elementwise.h"
 
 namespace fastcnn::ops {
@@ -45,7 +46,7 @@ Tensor dropout(const char* op, const Tensor& x, const Dims& mask_shape, double p
   params.scale = scale;
   params.shift = shift;
   params.dropped = dropped;
-  launch(context_of(x), op, params, cpu::dropout);
+  launch(context_of(x), op, params, cpu::dropout, FC_CUDA(dropout));
   return y;
 }
 

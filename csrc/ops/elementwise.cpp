@@ -3,6 +3,8 @@
 #include <algorithm>
 
 #include "cpu/elementwise.h"
+#include "cuda/elementwise.h"
+#include "ops/transfer.h"
 
 namespace fastcnn::ops {
 
@@ -15,12 +17,12 @@ bool returns_bool(Binary op) { return op >= Binary::eq && op <= Binary::logical_
 
 void run(const Context& ctx, Unary op, const Tensor& y, const Tensor& x, double p0, double p1) {
   if (y.numel() == 0) return;
-  launch(ctx, name_of(op), UnaryParams{op, p0, p1, make_loop({&y, &x})}, cpu::unary);
+  launch(ctx, name_of(op), UnaryParams{op, p0, p1, make_loop({&y, &x})}, cpu::unary, FC_CUDA(unary));
 }
 void run(const Context& ctx, Binary op, const Tensor& y, const Tensor& a, const Tensor& b, double p0,
          double p1) {
   if (y.numel() == 0) return;
-  launch(ctx, name_of(op), BinaryParams{op, p0, p1, make_loop({&y, &a, &b})}, cpu::binary);
+  launch(ctx, name_of(op), BinaryParams{op, p0, p1, make_loop({&y, &a, &b})}, cpu::binary, FC_CUDA(binary));
 }
 
 // The result keeps the memory order of the first operand that has the whole shape.
@@ -92,7 +94,7 @@ Tensor binary_scalar(Binary op, const Tensor& x, double scalar, bool reversed, d
   });
   params.scalar_operand = at;
   std::fill(params.loop.strides[at], params.loop.strides[at] + kMaxDims, 0);
-  launch(context_of(x), name, params, cpu::binary);
+  launch(context_of(x), name, params, cpu::binary, FC_CUDA(binary));
   return y;
 }
 
@@ -106,7 +108,7 @@ Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b) {
   Tensor y = empty_for(shape, a, b, a.dtype);
   if (y.numel() == 0) return y;
   const Tensor c = condition.expand(shape), x = a.expand(shape), z = b.expand(shape);
-  launch(context_of(a), "where", WhereParams{make_loop({&y, &c, &x, &z})}, cpu::where);
+  launch(context_of(a), "where", WhereParams{make_loop({&y, &c, &x, &z})}, cpu::where, FC_CUDA(where));
   return y;
 }
 
@@ -116,14 +118,14 @@ void copy_(const Tensor& dst, const Tensor& src) {
   OpScope scope("copy");
   check_writable("copy_", dst);
   const Tensor from = unaliased(dst, src, true).expand(dst.shape);
-  if (dst.device() == src.device()) {
+  const Device to = dst.device();
+  if (to == src.device()) {
     run(context_of(dst), Unary::copy, dst, from, 0, 0);
-  } else if (!dst.device().is_meta()) {  // a twin takes any data: there is nothing to move
-    FC_CHECK(!src.device().is_meta(), "copy_: a meta tensor has no data to copy to ",
-             to_string(dst.device()));
-    fail<DeviceError>("copy_: this build has no path from ", to_string(src.device()), " to ",
-                      to_string(dst.device()));
-  }
+  } else if (!to.is_meta() || device_props(to).backend == DeviceType::cuda) {
+    FC_CHECK(to.is_meta() || !src.device().is_meta(), "copy_: a meta tensor has no data to copy to ",
+             to_string(to));
+    copy_across(dst, from);
+  }  // else a twin of the CPU, which takes any data: there is nothing to move
   ++dst.storage->version;
 }
 

@@ -1,4 +1,4 @@
-// Pointwise ops with broadcasting. New rows go into common/elementwise.h and cpu/kernels/pointwise.inl.
+// Pointwise ops with broadcasting. New rows go into common/pointwise_ops.h, common/pointwise_formulas.inl and the devices' tables.
 #pragma once
 
 #include "common/elementwise.h"

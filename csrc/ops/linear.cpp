@@ -1,6 +1,7 @@
 #include "ops/linear.h"
 
 #include "cpu/gemm.h"
+#include "cuda/gemm.h"
 #include "memory/workspace.h"
 
 namespace fastcnn::ops {
@@ -58,7 +59,7 @@ Tensor product(const char* op, const Tensor& a, const Tensor& b, const Tensor* b
   }
   g.workspace = workspace.data();
   g.threads = props.threads;
-  if (c.numel() > 0) launch(ctx, op, g, cpu::gemm);
+  if (c.numel() > 0) launch(ctx, op, g, cpu::gemm, FC_CUDA(gemm));
   return c;
 }
 

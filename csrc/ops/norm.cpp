@@ -1,6 +1,7 @@
 #include "ops/norm.h"
 
 #include "cpu/norm.h"
+#include "cuda/norm.h"
 #include "memory/workspace.h"
 #include "ops/elementwise.h"
 
@@ -89,7 +90,7 @@ NormOutput forward(const char* op, NormForwardParams& a, const Tensor& x, const 
   a.y = out.y.raw();
   a.stats = out.stats.raw();
   a.partial = static_cast<double*>(workspace.data());
-  if (p.channels > 0 && p.outer > 0) launch(context_of(x), op, a, cpu::norm_forward);
+  if (p.channels > 0 && p.outer > 0) launch(context_of(x), op, a, cpu::norm_forward, FC_CUDA(norm_forward));
   if (update) {
     ++mean->storage->version;
     ++var->storage->version;
@@ -130,7 +131,7 @@ NormGradients backward(const char* op, const NormProblem& p, const Tensor& x, co
   a.dbias = out.dbias ? out.dbias->raw() : nullptr;
   a.given_stats = given_stats;
   a.partial = static_cast<double*>(workspace.data());
-  if (p.channels > 0) launch(context_of(x), op, a, cpu::norm_backward);
+  if (p.channels > 0) launch(context_of(x), op, a, cpu::norm_backward, FC_CUDA(norm_backward));
   return out;
 }
 

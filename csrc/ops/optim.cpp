@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "cpu/optim.h"
+#include "cuda/optim.h"
 #include "ops/elementwise.h"
 
 namespace fastcnn::ops {
@@ -160,7 +161,8 @@ void optim_step(const OptimSettings& settings, const std::vector<Tensor*>& param
     }
     if (tasks > 0)
       launch(context_of(lead), op.c_str(),
-             OptimParams{rule, lead.dtype, items.data(), int64_t(items.size()), tasks}, cpu::optim);
+             OptimParams{rule, lead.dtype, items.data(), int64_t(items.size()), tasks}, cpu::optim,
+             FC_CUDA(optim));
   }
   for (const Detour& d : detours) copy_(d.original, d.copy);
   for (size_t i : active) {

@@ -1,6 +1,7 @@
 #include "ops/pool.h"
 
 #include "cpu/pool.h"
+#include "cuda/pool.h"
 #include "ops/context.h"
 #include "ops/elementwise.h"
 
@@ -8,7 +9,8 @@ namespace fastcnn::ops {
 
 namespace {
 
-using Kernel = void (*)(const PoolParams&);
+using Kernel = CpuKernel<PoolParams>;
+using CardKernel = CudaKernel<PoolParams>;
 
 PoolProblem problem_of(const char* op, const Dims& x, const PoolGeometry& g, DType dtype) {
   return PoolProblem(op, g.window.n, x, g, dtype);
@@ -27,8 +29,8 @@ void set_taps(PoolParams& a, const Tensor& taps) {
   a.tap_dtype = taps.dtype;
 }
 
-void run(const char* op, const Tensor& t, const PoolParams& params, Kernel kernel) {
-  if (t.numel() > 0) launch(context_of(t), op, params, kernel);
+void run(const char* op, const Tensor& t, const PoolParams& params, Kernel kernel, CardKernel card) {
+  if (t.numel() > 0) launch(context_of(t), op, params, kernel, card);
 }
 
 }  // namespace
@@ -52,7 +54,7 @@ std::pair<Tensor, std::optional<Tensor>> max_pool_forward(const char* op, const 
   a.y = y.raw();
   if (taps) set_taps(a, *taps);
   a.relu = relu;
-  run(op, y, a, cpu::max_pool_forward);
+  run(op, y, a, cpu::max_pool_forward, FC_CUDA(max_pool_forward));
   return {std::move(y), std::move(taps)};
 }
 
@@ -66,7 +68,7 @@ Tensor max_pool_indices(const char* op, const Dims& x_shape, const Tensor& taps,
   a.problem = &p;
   set_taps(a, taps);
   a.y = y.raw();
-  run(op, y, a, cpu::max_pool_indices);
+  run(op, y, a, cpu::max_pool_indices, FC_CUDA(max_pool_indices));
   return y;
 }
 
@@ -84,7 +86,7 @@ Tensor max_pool_backward(const char* op, const Dims& x_shape, const Tensor& taps
   set_taps(a, taps);
   a.dy = source.raw();
   a.dx = dx.raw();
-  run(op, dx, a, cpu::max_pool_backward);
+  run(op, dx, a, cpu::max_pool_backward, FC_CUDA(max_pool_backward));
   return dx;
 }
 
@@ -100,7 +102,7 @@ Tensor max_pool_gather(const char* op, const Tensor& x, const Tensor& taps, cons
   a.x = source.raw();
   set_taps(a, taps);
   a.y = y.raw();
-  run(op, y, a, cpu::max_pool_gather);
+  run(op, y, a, cpu::max_pool_gather, FC_CUDA(max_pool_gather));
   return y;
 }
 
@@ -117,7 +119,7 @@ Tensor avg_pool_forward(const char* op, const Tensor& x, const PoolGeometry& geo
   a.y = y.raw();
   a.include_padding = include_padding;
   a.divisor = divisor;
-  run(op, y, a, cpu::avg_pool_forward);
+  run(op, y, a, cpu::avg_pool_forward, FC_CUDA(avg_pool_forward));
   return y;
 }
 
@@ -135,7 +137,7 @@ Tensor avg_pool_backward(const char* op, const Dims& x_shape, const Tensor& dy, 
   a.dx = dx.raw();
   a.include_padding = include_padding;
   a.divisor = divisor;
-  run(op, dx, a, cpu::avg_pool_backward);
+  run(op, dx, a, cpu::avg_pool_backward, FC_CUDA(avg_pool_backward));
   return dx;
 }
 

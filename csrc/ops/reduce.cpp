@@ -1,6 +1,7 @@
 #include "ops/reduce.h"
 
 #include "cpu/reduce.h"
+#include "cuda/reduce.h"
 #include "memory/workspace.h"
 
 namespace fastcnn::ops {
@@ -34,7 +35,7 @@ Shapes shapes_of(const char* op, const Tensor& x, const Dims& axes) {
 void run(const Context& ctx, ReduceParams& params) {
   const Workspace workspace(ctx.device, reduce_workspace_bytes(params));
   params.partials = workspace.data();
-  launch(ctx, name_of(params.op), params, cpu::reduce);
+  launch(ctx, name_of(params.op), params, cpu::reduce, FC_CUDA(reduce));
 }
 
 void check_not_empty(Reduce op, const Tensor& x, const ReduceParams& params) {

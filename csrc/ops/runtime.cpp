@@ -4,6 +4,9 @@
 #include "cpu/isa.h"
 #include "cpu/peak.h"
 #include "cpu/thread_pool.h"
+#include "cuda/runtime.h"
+#include "memory/sources.h"
+#include "ops/context.h"
 
 namespace fastcnn::ops {
 
@@ -21,7 +24,25 @@ void refresh_cpu_props() {
 }
 }  // namespace
 
+#if defined(FC_WITH_CUDA)
+void initialize_runtime() {
+  refresh_cpu_props();
+  set_cuda_devices({cuda::device_count, cuda::why_no_device, cuda::props_of});
+  set_cuda_memory({cuda::take_memory, cuda::give_memory, cuda::exact_memory()});
+}
+void use_device(Device device) { cuda::use_device(device.index); }
+void synchronize(Device device) {
+  device_props(device);  // throws: no such device
+  if (device.type == DeviceType::cuda) cuda::synchronize(device.index);
+}
+bool cuda_is_emulated() { return cuda::is_emulated(); }
+#else
 void initialize_runtime() { refresh_cpu_props(); }
+void use_device(Device) {}
+void synchronize(Device device) { device_props(device); }
+bool cuda_is_emulated() { return false; }
+#endif
+
 int num_threads() { return cpu::num_threads(); }
 void set_num_threads(int n) {
   cpu::set_num_threads(n);

@@ -33,7 +33,7 @@ void norm_moments(const void* x_, int64_t rows, int channels, int64_t step, doub
 }
 
 // What follows the normalisation in the same pass: f(value), and whether the slope passes at an output of that value.
-// Comparisons are those of relu and relu6 in pointwise.inl, so that fused and separate ops give the same bits.
+// Comparisons are those of relu and relu6 in pointwise_formulas.inl, so that fused and separate ops give the same bits.
 struct NormPlain {
   template <class A>
   static inline A f(A v) {

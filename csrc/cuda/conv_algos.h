@@ -1,0 +1,14 @@
+// CUDA's table of convolution algorithms (common/algo.h). Host only: a CPU build plans for cards by it. Add a row: one
+// file conv_<name>.cu, its functions declared here, one line in conv_algos.cpp.
+#pragma once
+
+#include "common/algo.h"
+
+namespace fastcnn::cuda {
+
+const std::vector<ConvAlgo>& conv_algos();
+
+// conv_direct.cu: any geometry, dtype, strides and fusion; no workspace.
+void conv_direct_run(const ConvArgs&, Pass, void* stream);
+
+}  // namespace fastcnn::cuda

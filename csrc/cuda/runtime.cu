@@ -1,0 +1,116 @@
+#include <array>
+#include <memory>
+#include <mutex>
+
+#include "cuda/launch.cuh"
+#include "cuda/runtime.h"
+
+namespace fastcnn::cuda {
+namespace {
+
+constexpr int kMaxDevices = 64;
+
+struct Cards {
+  int count = 0;
+  std::string why_none;
+  std::mutex mutex;
+  std::array<std::unique_ptr<DeviceProps>, kMaxDevices> props;
+};
+
+Cards& cards() {
+  static Cards* found = [] {
+    auto* c = new Cards;  // never destroyed: tensors may outlive static destruction
+    const cudaError_t e = cudaGetDeviceCount(&c->count);
+    if (e == cudaSuccess) {
+      if (c->count > kMaxDevices) c->count = kMaxDevices;
+      if (c->count == 0) c->why_none = "no CUDA device was found";
+      return c;
+    }
+    c->count = 0;
+    cudaGetLastError();  // the next call starts clean
+    const std::string text = str("(error ", static_cast<int>(e), ", ", cudaGetErrorString(e), ")");
+    c->why_none = e == cudaErrorInsufficientDriver
+                      ? "no CUDA driver is installed, or one that is too old " + text
+                  : e == cudaErrorNoDevice ? "no CUDA device was found " + text
+                                           : "CUDA does not start " + text;
+    return c;
+  }();
+  return *found;
+}
+
+}  // namespace
+
+int device_count() { return cards().count; }
+std::string why_no_device() { return cards().why_none; }
+
+const DeviceProps& props_of(int device) {
+  Cards& c = cards();
+  const std::lock_guard<std::mutex> lock(c.mutex);
+  std::unique_ptr<DeviceProps>& slot = c.props.at(static_cast<size_t>(device));
+  if (!slot) {
+    cudaDeviceProp p;
+    check(cudaGetDeviceProperties(&p, device), "device");
+    auto props = std::make_unique<DeviceProps>();
+    props->name = p.name;
+    props->backend = DeviceType::cuda;
+    props->sm = p.major * 10 + p.minor;
+    props->sm_count = p.multiProcessorCount;
+    props->shared_bytes = p.sharedMemPerBlockOptin;
+    props->total_bytes = p.totalGlobalMem;
+    slot = std::move(props);
+  }
+  return *slot;
+}
+
+void use_device(int device) {
+  thread_local int in_use = -1;
+  if (device == in_use) return;
+  check(cudaSetDevice(device), "device");
+  in_use = device;
+}
+
+void synchronize(int device) {
+  use_device(device);
+  check(cudaDeviceSynchronize(), "synchronize");
+}
+
+void* take_memory(int device, size_t bytes) {
+  use_device(device);
+  void* data = nullptr;
+  const cudaError_t e = cudaMalloc(&data, bytes);
+  if (e == cudaErrorMemoryAllocation) {
+    cudaGetLastError();  // the caller's error, with a table of who holds what
+    return nullptr;
+  }
+  check(e, "memory");
+  return data;
+}
+
+void give_memory(int device, void* data) {
+  // At the end of the process the driver may be gone before the last tensor is: nothing is left to give back then.
+  if (cudaSetDevice(device) == cudaSuccess) cudaFree(data);
+  cudaGetLastError();
+}
+
+bool exact_memory() { return is_emulated(); }
+
+void copy_to_device(void* device, const void* host, size_t bytes, void* stream) {
+  check(cudaMemcpyAsync(device, host, bytes, cudaMemcpyHostToDevice, static_cast<cudaStream_t>(stream)),
+        "copy");
+}
+
+void copy_to_host(void* host, const void* device, size_t bytes, void* stream) {
+  const auto s = static_cast<cudaStream_t>(stream);
+  check(cudaMemcpyAsync(host, device, bytes, cudaMemcpyDeviceToHost, s), "copy");
+  check(cudaStreamSynchronize(s), "copy");
+}
+
+void copy_between_devices(void* to, int to_device, const void* from, int from_device, size_t bytes) {
+  synchronize(from_device);
+  use_device(to_device);
+  check(cudaMemcpy(to, from, bytes, cudaMemcpyDefault), "copy");
+}
+
+bool is_emulated() { return kEmulated; }
+
+}  // namespace fastcnn::cuda

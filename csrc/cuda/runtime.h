@@ -1,0 +1,39 @@
+// Cards, their memory, and copies to and from them: what ops/ asks beyond kernels. Nothing here touches the driver
+// before it is called, and a machine without one is a card count of 0, not an error.
+#pragma once
+
+#include <cstddef>
+#include <string>
+
+#include "common/device.h"
+
+namespace fastcnn::cuda {
+
+/// Cards that can be used; asked once, at the first call.
+int device_count();
+/// Why there is none: "no CUDA driver is installed (error 35, ...)".
+std::string why_no_device();
+const DeviceProps& props_of(int device);
+
+/// The calling thread's kernels and copies go to this card from now on.
+void use_device(int device);
+/// Waits until the card has done all that it was given. DeviceError with what went wrong meanwhile.
+void synchronize(int device);
+
+/// nullptr if the card has no more.
+void* take_memory(int device, size_t bytes);
+void give_memory(int device, void* data);
+/// True if every block is an allocation of its own (the emulator, which then sees each access past an end).
+bool exact_memory();
+
+// Copies of the card in use, in the stream's turn. Host memory may be used again when they return.
+void copy_to_device(void* device, const void* host, size_t bytes, void* stream);
+/// Waits for the data.
+void copy_to_host(void* host, const void* device, size_t bytes, void* stream);
+/// From one card to another (or the same): waits for both.
+void copy_between_devices(void* to, int to_device, const void* from, int from_device, size_t bytes);
+
+/// True in a build whose kernels run on the CPU, for tests.
+bool is_emulated();
+
+}  // namespace fastcnn::cuda

@@ -1,0 +1,47 @@
+// Memory of a card. Which stream uses it is no question here: all work of a device runs on one stream, so a block that
+// was freed is used again only behind the kernels that still read it.
+#include "common/check.h"
+#include "memory/sources.h"
+
+namespace fastcnn {
+namespace {
+
+CudaMemory cuda_memory{};  // set once, at import
+
+class CudaSource final : public Source {
+ public:
+  explicit CudaSource(int device) : device_(device) {}
+  void* reserve(size_t bytes) override {
+    if (!exact()) return cuda_memory.take(device_, bytes);
+    // Addresses only, as many as the card has bytes.
+    const size_t total = device_props(Device{DeviceType::cuda, int16_t(device_)}).total_bytes;
+    if (bytes > total || reserved_ > total - bytes) return nullptr;
+    reserved_ += bytes;
+    next_ += bytes;
+    return reinterpret_cast<void*>(next_ - bytes);
+  }
+  void release(void* data, size_t bytes) override {
+    if (!exact()) return cuda_memory.give(device_, data);
+    reserved_ -= bytes;
+  }
+  bool touchable() const override { return false; }
+  bool exact() const override { return cuda_memory.exact; }
+  void* take_block(size_t bytes) override { return cuda_memory.take(device_, bytes); }
+  void give_block(void* data) noexcept override { cuda_memory.give(device_, data); }
+
+ private:
+  int device_;
+  size_t reserved_ = 0;  // the allocator calls under its lock
+  uintptr_t next_ = uintptr_t{1} << 60;
+};
+
+}  // namespace
+
+void set_cuda_memory(const CudaMemory& memory) { cuda_memory = memory; }
+
+std::unique_ptr<Source> make_cuda_source(int device) {
+  FC_CHECK(cuda_memory.take, "memory: no source of CUDA memory in this build");
+  return std::make_unique<CudaSource>(device);
+}
+
+}  // namespace fastcnn

@@ -1,0 +1,12 @@
+// Copies between devices: the bytes as they lie, with conversions on the side that has them.
+#pragma once
+
+#include "ops/context.h"
+
+namespace fastcnn::ops {
+
+/// dst = src, which is on another device and has dst's shape (it may be expanded). At least one of them is on CUDA.
+/// Memory of the card is taken only where `dst` there, or `src`, is not dense.
+void copy_across(const Tensor& dst, const Tensor& src);
+
+}  // namespace fastcnn::ops
