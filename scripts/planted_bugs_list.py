@@ -143,7 +143,7 @@ BUGS: tuple[Bug, ...] = (
     ),
     bug(
         "im2col: workspace short of the tail vectors", "csrc/cpu/conv_im2col_weight.cpp",
-        "kBlockPixels * (cut.chunk_rows + cut.chunk_columns);", "kBlockPixels * cut.chunk_rows + cut.chunk_columns;",
+        "kBlockPixels * (cut.chunk_rows + kPanel);", "kBlockPixels * cut.chunk_rows + kPanel;",
         "more memory is written than was stated and taken", CHOICE,
     ),
     bug(

@@ -18,17 +18,19 @@
 namespace fastcnn::cpu {
 namespace {
 
-constexpr int64_t kBlockPixels = 128;  // depth of one product: 128 x (192 + 64) floats in L2 beside the sums
+constexpr int64_t kBlockPixels = 128;  // depth of one product: a panel of 128 x 64 floats stays in L1
 constexpr int64_t kChunkRows = 192;    // a multiple of every tile's rows
-constexpr int64_t kChunkColumns = 256;
-constexpr int64_t kInPlaceStride = 192;  // 256 and more fall on few sets of the L1 cache
-constexpr int64_t kSplitPixels = 256;    // at least, so that partial sums are small beside what they add up
+constexpr int64_t kChunkColumns = 512;
+// Matrices are read in place where their rows are short: long strides fall on few sets of the L1 cache.
+constexpr int64_t kInPlaceRows = 192, kInPlaceColumns = 128;
+constexpr int64_t kSplitPixels = 256;  // at least, so that partial sums are small beside what they add up
+constexpr int64_t kWideSplitPixels = 1024;  // the same where sums are wide
 constexpr int64_t kWantedTasks = 16;
 constexpr int64_t kPanel = 64;      // columns of the widest ISA's register tile
 constexpr int64_t kVector = 16;     // lanes of the widest ISA
 constexpr int64_t kNarrowRun = 96;  // floats of a filter row, at most, where patches are read in place
 constexpr int64_t kStageFloats = 32 << 10;  // of dy in one product of those
-constexpr int64_t kReduceFilters = 16, kReduceChannels = 64;
+constexpr int64_t kReduceFilters = 16, kReduceChannels = 1024;
 
 int64_t div_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 int64_t round_up(int64_t a, int64_t b) { return div_up(a, b) * b; }
@@ -75,10 +77,7 @@ struct Cut {
     columns = filters_are_rows ? patch : filters;
     row_chunks = div_up(rows, kChunkRows);
     column_chunks = div_up(columns, kChunkColumns);
-    if (p.G * row_chunks * column_chunks < kWantedTasks) {
-      row_chunks = std::max(row_chunks, rows / 96);
-      column_chunks = std::max(column_chunks, columns / 128);
-    }
+    if (p.G * row_chunks * column_chunks < kWantedTasks) row_chunks = std::max(row_chunks, rows / 96);
     chunk_rows = round_up(div_up(std::max<int64_t>(rows, 1), std::max<int64_t>(row_chunks, 1)), 6);
     chunk_columns =
         round_up(div_up(std::max<int64_t>(columns, 1), std::max<int64_t>(column_chunks, 1)), kVector);
@@ -88,7 +87,7 @@ struct Cut {
     blocks = div_up(pixels, kBlockPixels);
     block_pixels = div_up(pixels, std::max<int64_t>(blocks, 1));  // equal blocks
     const int64_t chunks = std::max<int64_t>(1, p.G * row_chunks * column_chunks);
-    splits = std::max<int64_t>(1, std::min(div_up(kWantedTasks, chunks), blocks / 2));
+    splits = std::max<int64_t>(1, std::min(div_up(kWantedTasks, chunks), pixels / kWideSplitPixels));
   }
 };
 
@@ -101,7 +100,7 @@ struct Space {
     prologue = arena.take(p.prologue.scale_shift ? 2 * p.C : 0);
     scratch_floats = cut.narrow ? cut.lines.window_floats + cut.pair_floats + kVector +
                                       cut.stage_lines * cut.lines.width * cut.stage_columns
-                                : kBlockPixels * (cut.chunk_rows + cut.chunk_columns);
+                                : kBlockPixels * (cut.chunk_rows + kPanel);
     scratch = arena.take(threads * scratch_floats);
     bytes = arena.bytes();
   }
@@ -161,15 +160,15 @@ void run_task(const Side& row_side, const Side& column_side, const ConvProblem& 
   };
   const Gather row_gather = of_group(row_side), column_gather = of_group(column_side);
   float* a_block = scratch;
-  float* b_block = scratch + kBlockPixels * cut.chunk_rows;
-  // In place only where rows are short and follow each other: long strides fall on few sets of the L1 cache. And
-  // vectors must not reach past the last column.
-  const bool a_plain = row_side.plain >= 0 && row_side.plain <= kInPlaceStride;
+  float* panel = scratch + kBlockPixels * cut.chunk_rows;
+  const bool a_plain = row_side.plain >= 0 && row_side.plain <= kInPlaceRows;
   const bool b_plain =
-      column_side.plain >= 0 && column_side.plain <= kInPlaceStride && columns % isa.gemm.lanes == 0;
+      column_side.plain >= 0 && column_side.plain <= kInPlaceColumns && columns % isa.gemm.lanes == 0;
 
   GemmTile t;
   t.a_row = 1;
+  t.b = panel;
+  t.b_row = b_plain ? column_side.plain : nr;
   t.m = static_cast<int>(rows);
   t.c_row = out.row;
   t.accumulate = 0;
@@ -186,14 +185,6 @@ void run_task(const Side& row_side, const Side& column_side, const ConvProblem& 
       t.a = a_block;
       t.a_col = rows;
     }
-    const float* b = b_block;
-    if (b_plain) {
-      b = column_gather.source + pixel * column_side.plain + j;
-      t.b_row = column_side.plain;
-    } else {
-      t.b_row = round_up(columns, isa.gemm.lanes);
-      isa.gather.rows(&column_gather, pixel, t.k, j, j + columns, b_block, t.b_row);
-    }
     Ahead ahead;
     const int64_t next = pixel + cut.block_pixels, coming = std::min(cut.block_pixels, cut.pixels - next);
     if (column_side.plain == columns)
@@ -201,7 +192,10 @@ void run_task(const Side& row_side, const Side& column_side, const ConvProblem& 
     if (row_side.plain == rows) ahead.add(row_gather.source + next * row_side.plain, coming * rows);
     for (int64_t n = 0; n < columns; n += nr) {
       t.n = static_cast<int>(std::min(nr, columns - n));
-      t.b = b + n;
+      if (b_plain)
+        t.b = column_gather.source + pixel * column_side.plain + j + n;
+      else
+        isa.gather.rows(&column_gather, pixel, t.k, j + n, j + n + t.n, panel, nr);
       t.c = c + n;
       t.prefetch = ahead.take(t);
       isa.gemm.tile(&t);

@@ -61,37 +61,52 @@ FC_INLINE int64_t gather_line(const Gather* g, const GatherCursor* at, int64_t t
   return id < 0 || ih < 0 ? kNoLine : at->n * g->batch_stride + id * d->stride + ih * h->stride;
 }
 
-/// Columns begin .. end-1 of one filter row (width taps x channels), all rows; channels innermost.
+/// Columns begin .. end-1 of one filter row at one pixel, tap by tap.
+void gather_taps(const Gather* g, const float* line, int64_t position, int64_t begin, int64_t end,
+                 float* dst) {
+  const GatherAxis* w = &g->axis[2];
+  const int64_t channels = g->channels;
+  int64_t tap = begin / channels, c = begin - tap * channels;
+  for (int64_t left = end - begin; left > 0; ++tap, c = 0) {
+    const int64_t iw = gather_index(position + tap * w->tap_step, w->extent, g->padding);
+    const int64_t n = channels - c < left ? channels - c : left;
+    if (iw < 0) {
+      clear_floats(dst, n);
+    } else {
+      copy_floats(line + iw * w->stride + c, dst, n);
+    }
+    dst += n;
+    left -= n;
+  }
+}
+
+/// Columns begin .. end-1 of one filter row (width taps x channels), all rows, an output line at a time; channels
+/// innermost.
 void gather_runs(const Gather* g, GatherCursor at, int64_t rows, int64_t tap_d, int64_t tap_h, int64_t begin,
                  int64_t end, float* dst, int64_t dst_row) {
   const GatherAxis* w = &g->axis[2];
   const int64_t channels = g->channels, first_tap = begin / channels, last_tap = (end - 1) / channels;
-  const bool joined = w->tap_step == 1 && w->stride == channels;
-  for (int64_t r = 0; r < rows; ++r, dst += dst_row, gather_next(g, &at)) {
+  const bool joined = (w->tap_step == 1 && w->stride == channels) || first_tap == last_tap;
+  const int64_t reach = (last_tap - first_tap) * w->tap_step, c0 = begin - first_tap * channels;
+  while (rows > 0) {
+    const int64_t rest = w->outs - at.i[2], pixels = rest < rows ? rest : rows;
     const int64_t line = gather_line(g, &at, tap_d, tap_h);
     if (line == kNoLine) {
-      clear_floats(dst, end - begin);
-      continue;
-    }
-    const float* source = g->source + line;
-    const int64_t position = at.i[2] * w->step + w->offset;
-    if (joined && position + first_tap >= 0 && position + last_tap < w->extent) {
-      copy_floats(source + position * channels + begin, dst, end - begin);
-      continue;
-    }
-    int64_t c = begin - first_tap * channels;
-    float* out = dst;
-    for (int64_t tap = first_tap, left = end - begin; left > 0; ++tap, c = 0) {
-      const int64_t iw = gather_index(position + tap * w->tap_step, w->extent, g->padding);
-      const int64_t n = channels - c < left ? channels - c : left;
-      if (iw < 0) {
-        clear_floats(out, n);
-      } else {
-        copy_floats(source + iw * w->stride + c, out, n);
+      for (int64_t i = 0; i < pixels; ++i, dst += dst_row) clear_floats(dst, end - begin);
+    } else {
+      const float* source = g->source + line;
+      int64_t position = at.i[2] * w->step + w->offset;
+      for (int64_t i = 0; i < pixels; ++i, dst += dst_row, position += w->step) {
+        const int64_t from = position + first_tap * w->tap_step;
+        if (joined && from >= 0 && from + reach < w->extent && from < w->extent)
+          copy_floats(source + from * w->stride + c0, dst, end - begin);
+        else
+          gather_taps(g, source, position, begin, end, dst);
       }
-      out += n;
-      left -= n;
     }
+    rows -= pixels;
+    at.i[2] += pixels - 1;
+    gather_next(g, &at);
   }
 }
 
