@@ -246,8 +246,8 @@ BUGS: tuple[Bug, ...] = (
         "sums longer than a block", RULES,
     ),
     bug(
-        "softmax: gradient without its sum", "csrc/cpu/softmax.cpp",
-        "v * A(double(g) - sum)", "v * A(double(g))", "dx of softmax", "tests/test_softmax.py",
+        "softmax: gradient without its sum", "csrc/cpu/kernels/softmax.inl",
+        "v[l] = v[l] * (g[l] - sum);", "v[l] = v[l] * g[l];", "dx of softmax", "tests/test_softmax.py",
     ),
     # ---- normalisation ----
     bug(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from helpers import FLOATS, UNIT, assert_same_trace, bits, gradcheck, rounded, tensor, threads
+from helpers import FLOATS, UNIT, assert_same_trace, bits, gradcheck, isa, isas, rounded, tensor, threads
 
 import fastcnn
 from fastcnn import functional as F
@@ -54,6 +54,36 @@ def test_special_rows():
     assert np.isnan(F.softmax(fastcnn.tensor([[0.0, np.nan]]), 1).numpy()).all()
     assert F.softmax(fastcnn.zeros(0, 3), 1).shape == (0, 3)
     assert F.softmax(fastcnn.zeros(3, 0), 1).shape == (3, 0)
+
+
+@pytest.mark.parametrize("classes", [1, 10, 16, 33, 512, 529, 1600])
+@pytest.mark.parametrize("f", [F.softmax, F.log_softmax])
+def test_instruction_sets_steps_and_remainders_give_the_same_bits(f, classes):
+    """Rows without gaps and rows along another axis, whole blocks of sums and what is left of them."""
+    values = normal((7, classes), 3, 4.0)
+    results, slopes = set(), set()
+    for which in isas():
+        with isa(which):
+            for t in (tensor(values), tensor(values.T.copy()).T):
+                x = t.detach().requires_grad_()
+                y = f(x, 1)
+                y.backward(tensor(normal((7, classes), 4)))
+                results.add(bits(y.detach().contiguous()))
+                slopes.add(bits(x.grad.contiguous()))
+    assert len(results) == len(slopes) == 1
+
+
+def test_cross_entropys_gradient_with_one_share_for_all_classes():
+    """Class indices without weights take a loop of their own; with weights of 1 the general one runs."""
+    x, target = tensor(normal((9, 37), 5, 3.0)).requires_grad_(), fastcnn.tensor(np.arange(9) % 37)
+    for smoothing in (0.0, 0.3):
+        x.grad = None
+        F.cross_entropy(x, target, label_smoothing=smoothing).backward()
+        one = np.asarray(x.grad)
+        x.grad = None
+        F.cross_entropy(x, target, fastcnn.ones(37), label_smoothing=smoothing).backward()
+        np.testing.assert_allclose(one, np.asarray(x.grad), rtol=1e-6, atol=1e-9)
+        assert np.abs(one.sum(1)).max() < 1e-7
 
 
 @pytest.mark.parametrize("f", [F.softmax, F.log_softmax, F.softmin])

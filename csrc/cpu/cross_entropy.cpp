@@ -3,12 +3,15 @@
 #include <cmath>
 #include <limits>
 
+#include "cpu/isa.h"
 #include "cpu/loss.h"
 #include "cpu/thread_pool.h"
 
 namespace fastcnn::cpu {
 
 namespace {
+
+#include "cpu/kernels/softmax.inl"
 
 int64_t index_at(const CrossEntropyParams& p, int64_t offset) {
   switch (p.target_dtype) {
@@ -36,23 +39,23 @@ struct CrossEntropy {
   const T *x = static_cast<const T*>(p.x), *weight = static_cast<const T*>(p.weight);
   double smooth = p.smoothing / double(p.classes);  ///< what each class gets
   double weight_sum = 0;
+  SoftmaxKernels k;
   explicit CrossEntropy(const CrossEntropyParams& params) : p(params) {
     for (int64_t c = 0; c < p.classes; ++c) weight_sum += w(c);
+    if constexpr (std::is_same_v<T, float>) {
+      k = kernels().softmax;
+    } else {
+      k = softmax_kernels<T, A>();
+    }
   }
 
   double w(int64_t c) const { return weight ? double(A(weight[c * p.weight_stride])) : 1.0; }
 
   A log_sum_exp(const T* row) const {
-    A high = -std::numeric_limits<A>::infinity();
-    for (int64_t c = 0; c < p.classes; ++c) {
-      const A v = A(row[c * p.logits.step]);
-      high = v > high || v != v ? v : high;  // NaN wins and stays
-    }
+    const double high = k.max(row, p.classes, p.logits.step);
     if (!(std::abs(high) < std::numeric_limits<A>::infinity()))
-      return high - high;  // softmax is undefined: NaN
-    double sum = 0;
-    for (int64_t c = 0; c < p.classes; ++c) sum += double(std::exp(A(row[c * p.logits.step]) - high));
-    return high + A(std::log(sum));
+      return A(high - high);  // softmax is undefined: NaN
+    return A(high) + A(std::log(k.exp_sum(row, p.classes, p.logits.step, high)));
   }
 
   // The loss of one position and its share of the mean's divisor.
@@ -130,7 +133,7 @@ struct CrossEntropy {
         total += ((1 - p.smoothing) * double(A(t[c * p.target.step])) + smooth) * w(c);
       for (int64_t c = 0; dx && c < p.classes; ++c) {
         const double share = ((1 - p.smoothing) * double(A(t[c * p.target.step])) + smooth) * w(c);
-        const double softmax = double(std::exp(A(row[c * p.logits.step]) - lse));
+        const double softmax = double(m_exp(A(row[c * p.logits.step]) - lse));
         dx[c * p.dx.step] = T(A(g * (total * softmax - share)));
       }
       T* dt = p.out_dt ? static_cast<T*>(p.out_dt) + p.dx.offset(i) : nullptr;
@@ -145,10 +148,18 @@ struct CrossEntropy {
       return;
     }
     const double total = (1 - p.smoothing) * w(y) + (p.smoothing > 0 ? smooth * weight_sum : 0);
+    if (!p.log_probabilities &&
+        (!weight || p.smoothing == 0)) {  // all classes but the target have the same share
+      k.exp_scaled(dx, row, p.classes, p.dx.step, p.logits.step, double(lse), g * total,
+                   p.smoothing > 0 ? g * smooth : 0);
+      const double share = (1 - p.smoothing) * w(y) + (p.smoothing > 0 ? smooth : 0);
+      const double softmax = total * double(m_exp(A(row[y * p.logits.step]) - lse));
+      dx[y * p.dx.step] = T(A(g * (softmax - share)));
+      return;
+    }
     for (int64_t c = 0; c < p.classes; ++c) {
       const double share = (c == y ? (1 - p.smoothing) * w(y) : 0) + (p.smoothing > 0 ? smooth * w(c) : 0);
-      const double softmax =
-          p.log_probabilities ? 0 : total * double(std::exp(A(row[c * p.logits.step]) - lse));
+      const double softmax = p.log_probabilities ? 0 : total * double(m_exp(A(row[c * p.logits.step]) - lse));
       dx[c * p.dx.step] = T(A(g * (softmax - share)));
     }
   }

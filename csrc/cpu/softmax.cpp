@@ -1,14 +1,15 @@
 // Softmax and log-softmax along any axis. Rows whose axis is not innermost are walked with its stride.
 #include <algorithm>
-#include <cmath>
-#include <limits>
 
+#include "cpu/isa.h"
 #include "cpu/loss.h"
 #include "cpu/thread_pool.h"
 
 namespace fastcnn::cpu {
 
 namespace {
+
+#include "cpu/kernels/softmax.inl"
 
 constexpr int64_t kTaskElems = 16384;
 
@@ -21,53 +22,28 @@ void for_each_row(const SoftmaxParams& p, F&& f) {
   });
 }
 
-// The largest element; NaN wins and stays.
 template <class T>
-Accumulator<T> row_max(const T* x, int64_t n, int64_t step) {
-  using A = Accumulator<T>;
-  A high = -std::numeric_limits<A>::infinity();
-  for (int64_t c = 0; c < n; ++c) {
-    const A v = A(x[c * step]);
-    high = v > high || v != v ? v : high;
-  }
-  return high;
+SoftmaxKernels loops() {
+  if constexpr (std::is_same_v<T, float>) return kernels().softmax;
+  return softmax_kernels<T, Accumulator<T>>();
 }
 
 template <class T>
 void forward(const SoftmaxParams& p) {
-  using A = Accumulator<T>;
+  const SoftmaxKernels k = loops<T>();
   for_each_row(p, [&](int64_t i) {
-    const T* x = static_cast<const T*>(p.x_data) + p.x.offset(i);
-    T* y = static_cast<T*>(p.y_data) + p.y.offset(i);
-    const A high = row_max(x, p.classes, p.x.step);  // infinite: x - high is NaN, as the result must be
-    double sum = 0;
-    for (int64_t c = 0; c < p.classes; ++c) sum += double(std::exp(A(x[c * p.x.step]) - high));
-    if (p.log) {
-      const A shift = A(std::log(sum));
-      for (int64_t c = 0; c < p.classes; ++c) y[c * p.y.step] = T(A(x[c * p.x.step]) - high - shift);
-    } else {
-      for (int64_t c = 0; c < p.classes; ++c)
-        y[c * p.y.step] = T(A(double(std::exp(A(x[c * p.x.step]) - high)) / sum));
-    }
+    k.forward(static_cast<T*>(p.y_data) + p.y.offset(i), static_cast<const T*>(p.x_data) + p.x.offset(i),
+              p.classes, p.y.step, p.x.step, p.log);
   });
 }
 
 template <class T>
 void backward(const SoftmaxParams& p) {
-  using A = Accumulator<T>;
+  const SoftmaxKernels k = loops<T>();
   for_each_row(p, [&](int64_t i) {
-    const T* y = static_cast<const T*>(p.x_data) + p.x.offset(i);
-    const T* dy = static_cast<const T*>(p.dy_data) + p.dy.offset(i);
-    T* dx = static_cast<T*>(p.y_data) + p.y.offset(i);
-    double sum = 0;
-    for (int64_t c = 0; c < p.classes; ++c) {
-      const double g = double(A(dy[c * p.dy.step]));
-      sum += p.log ? g : g * double(A(y[c * p.x.step]));
-    }
-    for (int64_t c = 0; c < p.classes; ++c) {
-      const A g = A(dy[c * p.dy.step]), v = A(y[c * p.x.step]);
-      dx[c * p.y.step] = T(p.log ? g - std::exp(v) * A(sum) : v * A(double(g) - sum));
-    }
+    k.backward(static_cast<T*>(p.y_data) + p.y.offset(i), static_cast<const T*>(p.x_data) + p.x.offset(i),
+               static_cast<const T*>(p.dy_data) + p.dy.offset(i), p.classes, p.y.step, p.x.step, p.dy.step,
+               p.log);
   });
 }
 

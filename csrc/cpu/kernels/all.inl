@@ -36,6 +36,7 @@
 #include "cpu/kernels/peak.inl"
 #include "cpu/kernels/pointwise_table.inl"
 #include "cpu/kernels/pool_table.inl"
+#include "cpu/kernels/softmax_table.inl"
 #include "cpu/kernels/table.h"
 #include "cpu/kernels/transpose.inl"
 #include "cpu/kernels/vec.h"
@@ -61,6 +62,7 @@ const Kernels* table() {
       kAxisMap,
       kWinograd,
       kTranspose,
+      kSoftmax,
   };
   // clang-format on
   return &kTable;

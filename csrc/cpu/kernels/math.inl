@@ -7,7 +7,9 @@
 // Range: every float, NaN and infinities included; results below the normal range are rounded to denormals, not
 // flushed. Errors in units in the last place, over all floats (tests/test_float_math.py holds them): exp 1.0,
 // expm1 1.6, log 0.9, log1p 0.9, tanh 1.3, erf 1.3.
+// One file of kernels includes it once, and every float32 or float64 formula finds its functions by the same names.
 // Polynomials: minimax by Remez's exchange in 40 digits, weighted for the error of the result, then rounded.
+#pragma once
 
 inline uint32_t bits_of(float x) {
   uint32_t bits;
@@ -140,3 +142,31 @@ inline float m_erf(float x) {
   const float far = 1.0f - exp_in_range(log_erfc);
   return a < 0.95f ? near : with_sign(far, x);
 }
+
+// ---- float64: the C library ----
+
+#define FC_MATH1(name) \
+  inline double m_##name(double x) { return __builtin_##name(x); }
+FC_MATH1(exp)
+FC_MATH1(expm1)
+FC_MATH1(log)
+FC_MATH1(log1p)
+FC_MATH1(sqrt)
+FC_MATH1(sin)
+FC_MATH1(cos)
+FC_MATH1(erf)
+FC_MATH1(tanh)
+FC_MATH1(floor)
+FC_MATH1(ceil)
+FC_MATH1(rint)
+#undef FC_MATH1
+// float32 beyond the above: one instruction each, or too rare in networks for a vector form of ours (sin, cos, pow).
+inline float m_sqrt(float x) { return __builtin_sqrtf(x); }
+inline float m_sin(float x) { return __builtin_sinf(x); }
+inline float m_cos(float x) { return __builtin_cosf(x); }
+inline float m_floor(float x) { return __builtin_floorf(x); }
+inline float m_ceil(float x) { return __builtin_ceilf(x); }
+inline float m_rint(float x) { return __builtin_rintf(x); }
+inline float m_pow(float x, float y) { return __builtin_powf(x, y); }
+inline double m_pow(double x, double y) { return __builtin_pow(x, y); }
+inline double m_abs(double x) { return __builtin_fabs(x); }

@@ -2,33 +2,7 @@
 // Included once per instruction set (T = float) and by cpu/elementwise.cpp (everything else); simple loops, written so
 // that the compiler vectorises the contiguous case.
 #include "cpu/kernels/math.inl"
-
-#define FC_MATH1(name) \
-  inline double m_##name(double x) { return __builtin_##name(x); }
-FC_MATH1(exp)
-FC_MATH1(expm1)
-FC_MATH1(log)
-FC_MATH1(log1p)
-FC_MATH1(sqrt)
-FC_MATH1(sin)
-FC_MATH1(cos)
-FC_MATH1(erf)
-FC_MATH1(tanh)
-FC_MATH1(floor)
-FC_MATH1(ceil)
-FC_MATH1(rint)
-#undef FC_MATH1
-// Beside math.inl: one instruction each, or too rare in networks for a vector form of ours (sin, cos, pow).
-inline float m_sqrt(float x) { return __builtin_sqrtf(x); }
-inline float m_sin(float x) { return __builtin_sinf(x); }
-inline float m_cos(float x) { return __builtin_cosf(x); }
-inline float m_floor(float x) { return __builtin_floorf(x); }
-inline float m_ceil(float x) { return __builtin_ceilf(x); }
-inline float m_rint(float x) { return __builtin_rintf(x); }
-inline float m_pow(float x, float y) { return __builtin_powf(x, y); }
-inline double m_pow(double x, double y) { return __builtin_pow(x, y); }
-inline double m_abs(double x) { return __builtin_fabs(x); }
-
+// After the functions that the formulas call.
 #include "common/pointwise_formulas.inl"
 
 // ---- loops ------------------------------------------------------------------------------------------------

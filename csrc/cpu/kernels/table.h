@@ -14,6 +14,7 @@
 #include "cpu/kernels/peak.h"
 #include "cpu/kernels/pointwise.h"
 #include "cpu/kernels/pool.h"
+#include "cpu/kernels/softmax.h"
 #include "cpu/kernels/transpose.h"
 #include "cpu/kernels/winograd.h"
 
@@ -34,6 +35,7 @@ struct Kernels {
   AxisMapKernels axis_map;
   WinogradKernels winograd;
   TransposeKernels transpose;
+  SoftmaxKernels softmax;
 };
 
 }  // namespace fastcnn::cpu
