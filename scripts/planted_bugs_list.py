@@ -98,6 +98,14 @@ BUGS: tuple[Bug, ...] = (
         "whole vectors are stored over the neighbours of a narrow block", CONV, CHOICE,
     ),
     bug(
+        "gemm: later pieces of a dot product overwrite", "csrc/cpu/gemm_stream.cpp",
+        "t.accumulate = 2;", "t.accumulate = 0;", "linear layers on few rows and long depths", "tests/test_linear.py",
+    ),
+    bug(
+        "gemm: later rows of the weights overwrite", "csrc/cpu/gemm_stream.cpp",
+        "t.accumulate = 1;", "t.accumulate = 0;", "input gradients of few rows", "tests/test_linear.py",
+    ),
+    bug(
         "gemm: ten bits of mantissa", "csrc/cpu/kernels/gemm.inl",
         "vset(a[i / 3][(i % 3) * a_row])", TF32, "TF32 where float32 is claimed", CONV,
     ),

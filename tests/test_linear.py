@@ -23,7 +23,8 @@ from helpers import (
 import fastcnn
 from fastcnn import functional as F
 
-# input shape, out_features: few rows, narrow, odd, deep (cut along the depth), wide
+# input shape, out_features: few rows, narrow, odd, deep (cut along the depth), wide; the last three pack nothing, their
+# gradients of the input one and two ways
 CASES = [
     ((3, 5), 4),
     ((1, 300), 130),
@@ -34,6 +35,9 @@ CASES = [
     ((2, 9000), 3),
     ((100, 70), 1),
     ((4, 1), 2),
+    ((7, 1030), 640),
+    ((13, 100), 50),
+    ((40, 2500), 25),
 ]
 
 

@@ -2,8 +2,8 @@
 //
 // - float32 and the 16-bit types (converted to float32, rounded once) run in sgemm; float64, integers and products
 //   of at most kPlainOutputs elements in the plain loop, which needs no packing.
-// - A few rows (m <= kFewRows) are computed transposed, so that the small operand is packed and the large one,
-//   the weights, streams through the cache once.
+// - Few rows against a large matrix that lies well are products of gemm_stream.h, which pack nothing. Other products of
+//   a few rows (m <= kFewRows) are computed transposed, so that the small operand is packed.
 // - A deep product with few outputs (a weight gradient of many rows) is cut along the depth; the partial products
 //   are added in order. The cut is a function of the sizes alone, so the bits do not depend on the threads.
 // - Small members of a batch, and the pieces of a deep product, run one per thread.
@@ -11,6 +11,7 @@
 
 #include <algorithm>
 
+#include "cpu/gemm_stream.h"
 #include "cpu/sgemm.h"
 #include "cpu/thread_pool.h"
 
@@ -50,6 +51,7 @@ size_t sum_bytes(DType t) { return t == DType::float64 || t == DType::int64 ? 8 
 
 struct Plan {
   bool blocked;           // sgemm, else the plain loop
+  bool dots, few_rows;    // blocked ones without packing (gemm_stream.h)
   bool swapped;           // C^T = B^T A^T
   bool direct;            // the product itself writes C
   int64_t batch, chunks;  // units of work: batch * chunks products
@@ -67,7 +69,10 @@ Plan plan(const GemmParams& g, int threads) {
   p.batch = g.batch();
   const int64_t outputs = g.m * g.n;
   p.blocked = (g.dtype == DType::float32 || narrow) && outputs > kPlainOutputs;
-  p.swapped = p.blocked && g.m <= kFewRows && g.n > g.m;
+  const Sgemm shape{g.m, g.n, g.k, nullptr, g.a.row, g.a.col, nullptr, g.b.row, g.b.col, nullptr, g.n};
+  p.dots = p.blocked && !narrow && sgemm_is_dots(shape);
+  p.few_rows = p.blocked && !narrow && !p.dots && sgemm_is_few_rows(shape);
+  p.swapped = p.blocked && !p.dots && !p.few_rows && g.m <= kFewRows && g.n > g.m;
   const int64_t tasks = std::max<int64_t>(p.batch * div_up(g.m, 96) * div_up(g.n, 64), 1);
   p.chunks = std::max<int64_t>(std::min(g.k / kChunkDepth, kWantedTasks / tasks), 1);
   p.chunk = p.chunks > 1 ? div_up(div_up(g.k, p.chunks), 256) * 256 : g.k;
@@ -82,7 +87,7 @@ Plan plan(const GemmParams& g, int threads) {
     p.a_bytes = aligned(sizeof(float) * size_t(g.m * p.chunk));
     p.b_bytes = aligned(sizeof(float) * size_t(p.chunk * g.n));
   }
-  if (p.blocked) {
+  if (p.blocked && !p.dots && !p.few_rows) {
     const int inner = p.over_units ? 1 : threads;
     p.sgemm_bytes = aligned(p.swapped ? sgemm_workspace_bytes(g.n, g.m, p.chunk, inner)
                                       : sgemm_workspace_bytes(g.m, g.n, p.chunk, inner));
@@ -209,13 +214,28 @@ class Product {
         }
         void* workspace = copies + p.a_bytes + p.b_bytes;
         const bool fused = has_bias && g.bias_stride == 1;
-        if (p.swapped)
+        const Sgemm product{g.m,
+                            g.n,
+                            depth,
+                            af.data,
+                            af.row,
+                            af.col,
+                            bf.data,
+                            bf.row,
+                            bf.col,
+                            result,
+                            g.n,
+                            false,
+                            fused ? static_cast<const float*>(g.bias) : nullptr};
+        if (p.dots)
+          sgemm_dots(product, threads);
+        else if (p.few_rows)
+          sgemm_few_rows(product, threads);
+        else if (p.swapped)
           sgemm({g.n, g.m, depth, bf.data, bf.col, bf.row, af.data, af.col, af.row, result, g.m}, workspace,
                 threads);
         else
-          sgemm({g.m, g.n, depth, af.data, af.row, af.col, bf.data, bf.row, bf.col, result, g.n, false,
-                 fused ? static_cast<const float*>(g.bias) : nullptr},
-                workspace, threads);
+          sgemm(product, workspace, threads);
         if (p.direct && (!has_bias || fused)) return;
         if (p.chunks == 1) finish(batch, result, threads);
         return;

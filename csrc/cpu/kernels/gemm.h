@@ -40,7 +40,7 @@ struct GemmKernels {
   int mr, nr;  ///< rows and columns of the widest register tile; nr is a multiple of lanes. m need not be a
                ///< multiple of mr, but is served best by one; narrower panels (n <= nr/2) use taller tiles
   void (*tile)(const GemmTile*);
-  /// The same for few columns of a transposed B: element (p, j) at b[j * b_row + p], a_col is 1 and `accumulate` 0.
+  /// The same for few columns of a transposed B: element (p, j) at b[j * b_row + p], a_col is 1 and `accumulate` 0 or 2.
   /// Lanes run along the depth of a segment; each output is the sum of `lanes` chains.
   void (*dot)(const GemmTile*);
 };

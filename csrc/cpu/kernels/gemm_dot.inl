@@ -79,7 +79,7 @@ void gemm_dot_tile(const GemmTile* t, int first_row, int first_column) {
 #pragma GCC unroll 12
   for (int i = 0; i < R; ++i, c += t->c_row)
 #pragma GCC unroll 12
-    for (int j = 0; j < N; ++j) c[j] = sum[i * N + j];
+    for (int j = 0; j < N; ++j) c[j] = t->accumulate == 2 ? c[j] + sum[i * N + j] : sum[i * N + j];
 }
 
 template <int R, int N>
@@ -106,8 +106,10 @@ void gemm_dot_columns(const GemmTile* t, int first_column, int columns) {
 
 void gemm_dot(const GemmTile* t) {
   if (t->m <= 0) return;
-  // Columns are spread evenly: 8 are 4 + 4.
-  const int groups = (t->n + kDotColumns - 1) / kDotColumns;
+  // Few rows go into one tile with fewer columns, so that B is read once. Columns are spread evenly: 8 are 4 + 4.
+  int widest = kDotColumns;
+  while (widest > 1 && t->m > kDotRows[widest - 1] && t->m <= kDotRows[0]) --widest;
+  const int groups = (t->n + widest - 1) / widest;
   for (int g = 0, first = 0; g < groups; ++g) {
     const int columns = (t->n - first + groups - g - 1) / (groups - g);
     gemm_dot_columns<kDotColumns>(t, first, columns);
