@@ -49,8 +49,9 @@ VARIABLES: tuple[Variable, ...] = (
         "FASTCNN_CUDA",
         "build",
         "auto",
-        "CUDA kernels: auto (where nvcc works, else one line says why not), on (or fail), off, emulate",
+        "CUDA kernels: auto (not yet; one line says why), on (by nvcc, or fail), off, emulate (on the CPU, for tests)",
     ),
+    Variable("FASTCNN_CUDA_ARCHITECTURES", "cmake", "80;90a-real", "CUDA architectures to compile for"),
     Variable(
         "FASTCNN_EMULATOR_CARD",
         "run",

@@ -50,7 +50,8 @@ def test_auto_finds_nvcc_and_says_one_line(tmp_path, variable):
     assert done.returncode == 0, done.stderr
     lines = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
     assert lines == [
-        f"-- fastcnn: CUDA is off: this version has no CUDA kernels yet (nvcc 99.7 found at {nvcc})"
+        f"-- fastcnn: CUDA is off: nvcc 99.7 found at {nvcc}, FASTCNN_CUDA=on builds the kernels, "
+        "which no card has run yet"
     ]
 
 
@@ -67,12 +68,17 @@ def test_off(mode):
 
 
 @pytest.mark.parametrize("mode", ["on", "ON", "1"])
-def test_on_fails_loudly(mode):
-    done = configure(mode)
+def test_on_fails_loudly(tmp_path, mode):
+    done = configure(mode, CUDACXX=str(fake_nvcc(tmp_path, None)))
     assert done.returncode != 0
     assert re.search(
         r"FASTCNN_CUDA=on: CUDA cannot be built: .+; use FASTCNN_CUDA=auto or off", text_of(done)
     )
+
+
+def test_on_uses_nvcc(tmp_path):
+    nvcc = fake_nvcc(tmp_path, "99.7")
+    assert text_of(configure("on", CUDACXX=str(nvcc))) == f"-- fastcnn: CUDA is on: nvcc 99.7 found at {nvcc}"
 
 
 def test_emulate_says_one_line():

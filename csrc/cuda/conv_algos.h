@@ -8,6 +8,11 @@ namespace fastcnn::cuda {
 
 const std::vector<ConvAlgo>& conv_algos();
 
+// conv_implicit_gemm.cu: float32 and 16-bit types, any geometry; partial sums of backward_weight as workspace.
+void conv_implicit_gemm_run(const ConvArgs&, Pass, void* stream);
+/// Parts into which backward_weight cuts its depth: a function of the problem alone.
+int implicit_gemm_splits(const ConvProblem& p);
+
 // conv_direct.cu: any geometry, dtype, strides and fusion; no workspace.
 void conv_direct_run(const ConvArgs&, Pass, void* stream);
 

@@ -10,12 +10,10 @@
 //                    groups of threads, whose sums are added in a fixed order in shared memory
 // Padding taps are skipped, not multiplied by zero, so a non-finite weight does not spoil the border. The innermost reads
 // are plain ones: in the emulator a checked access costs ten times the multiplication that it feeds.
-#include "common/conv_problem.h"
 #include "cuda/conv_algos.h"
+#include "cuda/conv_view.cuh"
 #include "cuda/dispatch.cuh"
 #include "cuda/launch.cuh"
-#include "cuda/vec.cuh"
-#include "cuda/walk.cuh"
 
 namespace fastcnn::cuda {
 namespace {
@@ -23,70 +21,10 @@ namespace {
 constexpr int kThreads = 128;
 constexpr int kLanesPerGroup = 32, kGroups = 8;  // of backward_weight
 
-/// A tensor (n, channel, depth, height, width) through its strides.
 template <class T>
-struct View {
-  T* data;
-  int64_t stride[5];
-
-  FC_METHOD T* at(int64_t n, int64_t c, int64_t d, int64_t h, int64_t w) const {
-    return data + n * stride[0] + c * stride[1] + d * stride[2] + h * stride[3] + w * stride[4];
-  }
-};
-template <class T>
-View<T> view_of(const Tensor& t) {
-  View<T> v{};
-  if (!t.storage) return v;
-  v.data = static_cast<T*>(t.raw());
-  v.stride[0] = t.strides[0];
-  v.stride[1] = t.strides[1];
-  for (int i = 2; i < t.ndim(); ++i) v.stride[i + 5 - t.ndim()] = t.strides[i];
-  return v;
-}
-
-template <class T>
-struct Channelwise {  // bias, scale, shift: null if absent
-  const T* data;
-  int64_t stride;
-  FC_METHOD Wide<T> operator[](int64_t c) const { return widen(load(data + c * stride)); }
-};
-template <class T>
-Channelwise<T> channelwise(const Tensor& t) {
-  if (!t.storage) return {nullptr, 0};
-  return {static_cast<const T*>(t.raw()), t.strides[0]};
-}
-
-/// One axis of the geometry.
-struct Axis {
-  int in, out, taps, stride, dilation, pad_low, pad_high;
-  PadMode mode;
-
-  /// The input cell under tap t of output position o; -1 where padding is zero.
-  FC_METHOD int64_t input(int o, int t) const {
-    return conv_input_index(o, t, stride, dilation, pad_low, in, mode);
-  }
-  /// How many output positions read cell i through tap t; o becomes the which-th of them.
-  FC_METHOD int64_t sources(int i, int t, int64_t which, int64_t& o) const {
-    return conv_output_source(i, t, stride, dilation, pad_low, pad_high, in, out, mode, which, o);
-  }
-};
-
-template <class T>
-struct Direct {
-  int channels, filters;  // of a group
-  Axis axis[3];
-  View<T> x, w, y, residual;
-  Channelwise<T> bias, scale, shift;
-  bool relu_before, relu_after;
+struct Direct : ConvView<T> {
   // From a flat number to (n, pixel, channel), channels fastest.
   FastDivide by_channel, by_width, by_height, by_depth, by_group, by_tap[2];
-
-  /// x with the previous layer's normalisation and activation.
-  FC_METHOD Wide<T> input(const T* at, int64_t c) const {
-    Wide<T> v = widen(*at);
-    if (scale.data) v = v * scale[c] + shift[c];
-    return relu_before && v < 0 ? Wide<T>(0) : v;
-  }
 };
 
 template <class T>
@@ -114,10 +52,8 @@ FC_KERNEL conv_direct_forward_kernel(Direct<T> p, unsigned count) {
       }
     }
   }
-  if (p.bias.data) sum += p.bias[k];
-  if (p.residual.data) sum += widen(load(p.residual.at(n, k, od, oh, ow)));
-  if (p.relu_after && sum < 0) sum = 0;
-  store(p.y.at(n, k, od, oh, ow), Narrow<T>::of(sum));
+  const int o[3] = {od, oh, ow};
+  p.finish(n, k, o, sum);
 }
 
 /// dx[n, c, i] = sum of dy[n, k, o] w[k, c, tap] over the taps and the o that read cell i through them.
@@ -192,26 +128,7 @@ template <class T>
 Direct<T> direct_of(const ConvArgs& a, Pass pass) {
   const ConvProblem& q = *a.problem;
   Direct<T> p{};
-  p.channels = static_cast<int>(q.channels_per_group());
-  p.filters = static_cast<int>(q.filters_per_group());
-  for (int i = 0; i < 3; ++i) {
-    FC_CHECK(
-        q.in[i] < INT32_MAX && q.out[i] < INT32_MAX && q.pad_low[i] < INT32_MAX && q.pad_high[i] < INT32_MAX,
-        "conv: an axis of ", q.in[i], " cells, expected below 2^31 on CUDA");
-    p.axis[i] = {static_cast<int>(q.in[i]),       static_cast<int>(q.out[i]),
-                 static_cast<int>(q.filter[i]),   static_cast<int>(q.stride[i]),
-                 static_cast<int>(q.dilation[i]), static_cast<int>(q.pad_low[i]),
-                 static_cast<int>(q.pad_high[i]), q.pad_mode};
-  }
-  p.x = view_of<T>(a.x);
-  p.w = view_of<T>(a.w);
-  p.y = view_of<T>(a.y);
-  p.residual = view_of<T>(a.residual);
-  p.bias = channelwise<T>(a.bias);
-  p.scale = channelwise<T>(a.scale);
-  p.shift = channelwise<T>(a.shift);
-  p.relu_before = q.prologue.activation == Unary::relu;
-  p.relu_after = q.epilogue.activation == Unary::relu;
+  static_cast<ConvView<T>&>(p) = conv_view<T>(a);
   const bool to_input = pass == Pass::backward_input;
   const int64_t* extent = to_input ? q.in : q.out;
   p.by_channel = FastDivide(to_input ? q.C : q.K);

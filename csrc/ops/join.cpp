@@ -1,6 +1,7 @@
 #include "ops/join.h"
 
 #include "cpu/elementwise.h"
+#include "cuda/elementwise.h"
 #include "ops/elementwise.h"
 
 namespace fastcnn::ops {
@@ -32,7 +33,8 @@ Tensor cat(const char* op, const std::vector<Tensor>& parts, int64_t axis) {
     const Tensor slot = y.slice(at, start, t.shape[at], 1);
     start += t.shape[at];
     if (t.numel() > 0)
-      launch(context_of(first), op, UnaryParams{Unary::copy, 0, 0, make_loop({&slot, &t})}, cpu::unary);
+      launch(context_of(first), op, UnaryParams{Unary::copy, 0, 0, make_loop({&slot, &t})}, cpu::unary,
+             FC_CUDA(unary));
   }
   return y;
 }

@@ -96,9 +96,14 @@ void test_tf32() {
 void test_cards() {
   emu::set_card("t4");
   test_product<__half>(true);
-  CHECK_THROWS(test_product<__half>(false), fastcnn::DeviceError);
-  CHECK(emu::error_text().find("mma.sync: this shape needs sm_80, the card is sm_75") == 0);
-  emu::reset_errors();
+  std::string text;
+  try {
+    test_product<__half>(false);
+  } catch (const fastcnn::DeviceError& e) {
+    text = e.what();
+  }
+  CHECK(text.find("mma.sync: this shape needs sm_80, the card is sm_75") != std::string::npos);
+  CHECK(emu::error_text().empty());  // who was told may go on
   emu::set_card("a100");
 }
 
