@@ -80,12 +80,11 @@ def run(args: argparse.Namespace) -> int:
             f"{head['cpu']}, {head['isa']}, {args.threads} thread(s); {copy}; {'; '.join(head['libraries'])}\n"
         )
         for i, job in enumerate(jobs):
-            print(f"\r{i + 1}/{len(jobs)} {job['name']} {job.get('pass', job.get('mode'))}".ljust(78), end="",
-                  file=sys.stderr, flush=True)  # fmt: skip
+            _progress(f"{i + 1}/{len(jobs)} {job['name']} {job.get('pass', job.get('mode'))}")
             row = _row(job, ours, others, effort)
             ok = ok and row.get("worst_error", 0) <= 1
             rows.append(row)
-        print("\r".ljust(79), end="\r", file=sys.stderr)
+        _progress("")
     finally:
         for side in (ours, *others):
             side.close()
@@ -110,6 +109,12 @@ def run(args: argparse.Namespace) -> int:
 
         draw(result, args.plot)
     return 0 if ok else 1
+
+
+def _progress(text: str) -> None:
+    """One line of a terminal, written anew each time; nothing in logs."""
+    if sys.stderr.isatty():
+        print(f"\r{text:78}", end="" if text else "\r", file=sys.stderr, flush=True)
 
 
 def _jobs(args: argparse.Namespace) -> Iterable[dict[str, Any]]:
