@@ -19,6 +19,29 @@ double direct_cost(const ConvProblem& p, Pass, const DeviceProps&) {
   return 5 + p.flops() / 2e5;  // about 0.2 TFLOP/s
 }
 
+// ---- depthwise ----
+
+const char* depthwise_unsupported(const ConvProblem& p, Pass pass, const DeviceProps&) {
+  constexpr int64_t kMost = int64_t{1} << 30;
+  if (!p.is_depthwise() || p.K != p.C) return "not one filter per channel (groups = channels = filters)";
+  if (p.taps() > kDepthwiseTaps) return "more than 64 taps";
+  if (pass == Pass::backward_input && p.pad_mode != PadMode::zeros)
+    return "a cell of x is read from several places unless the padding is zeros";
+  if (p.N * p.out_pixels() > kMost || p.N * p.in_pixels() > kMost || p.C > 32 * 65535)
+    return "more than 2^30 pixels or 2^21 channels";
+  return nullptr;
+}
+size_t depthwise_workspace(const ConvProblem& p, Pass pass, const DeviceProps&) {
+  if (pass != Pass::backward_weight) return 0;
+  return size_t(depthwise_splits(p)) * size_t(p.C * p.taps()) * (p.dtype == DType::float64 ? 8 : 4);
+}
+double depthwise_cost(const ConvProblem& p, Pass pass, const DeviceProps&) {
+  // Both maps once, at half the bandwidth of an A100; backward_weight reads them for each tap, mostly from the cache.
+  const double bytes =
+      double(size_of(p.dtype)) * double(p.N) * double(p.C) * double(p.in_pixels() + p.out_pixels());
+  return 5 + bytes / 0.8e6 * (pass == Pass::backward_weight ? 0.3 * double(p.taps()) : 1.0);
+}
+
 // ---- implicit_gemm: tiles of 128 x 64 sums (gemm_tile.cuh) ----
 
 constexpr int64_t kTileM = 128, kTileN = 64, kTileK = 16;
@@ -65,6 +88,14 @@ double implicit_gemm_cost(const ConvProblem& p, Pass pass, const DeviceProps& pr
 
 }  // namespace
 
+int depthwise_splits(const ConvProblem& p) {
+  // Blocks for a large card, each with at least 16 rows to a group of threads.
+  constexpr int64_t kWanted = 1024, kLeast = 8 * 16, kMost = 64;
+  const int64_t blocks = (p.C + 31) / 32 * p.taps(), rows = p.N * p.out[0] * p.out[1];
+  return int(std::max<int64_t>(
+      std::min({(kWanted + blocks - 1) / std::max<int64_t>(blocks, 1), rows / kLeast, kMost}), 1));
+}
+
 int implicit_gemm_splits(const ConvProblem& p) {
   // Blocks for a large card, each with at least 512 of the depth.
   constexpr int64_t kWanted = 256, kLeast = 512, kMost = 64;
@@ -76,6 +107,7 @@ int implicit_gemm_splits(const ConvProblem& p) {
 const std::vector<ConvAlgo>& conv_algos() {
   // The last row takes everything with 0 bytes of workspace. Never destroyed: threads may outlive statics.
   static const auto* table = new std::vector<ConvAlgo>{
+      {"depthwise", depthwise_unsupported, depthwise_workspace, depthwise_cost, FC_ROW(conv_depthwise_run)},
       {"implicit_gemm", implicit_gemm_unsupported, implicit_gemm_workspace, implicit_gemm_cost,
        FC_ROW(conv_implicit_gemm_run)},
       {"direct", takes_all, no_workspace, direct_cost, FC_ROW(conv_direct_run)},
