@@ -509,3 +509,19 @@ def test_saved_bytes(training):
     assert [t.nbytes for t in frozen._node.saved_tensors if t is not None] == [24, 48]
     y = F.local_response_norm(x, 3)
     assert [t.data_ptr() for t in y._node.saved_tensors] == [x.data_ptr()]
+
+
+@pytest.mark.parametrize("size", [1, 15, 16, 50, 768, 4097])
+@pytest.mark.parametrize("affine", [True, False])
+def test_layer_norm_has_the_same_bits_on_every_instruction_set(size, affine):
+    rng = np.random.default_rng(6)
+    values, dy, w, b = (rng.standard_normal(s) for s in ((5, size), (5, size), size, size))
+    results = set()
+    for which in isas():
+        with isa(which):
+            x = tensor(values).requires_grad_()
+            more = [tensor(w).requires_grad_(), tensor(b).requires_grad_()] if affine else []
+            y = F.layer_norm(x, (size,), *more)
+            y.backward(tensor(dy))
+            results.add(b"".join(bits(t) for t in (y.detach(), x.grad, *(m.grad for m in more))))
+    assert len(results) == 1

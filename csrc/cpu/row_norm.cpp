@@ -1,7 +1,7 @@
 // Layer norm and RMS norm. A row is read from memory once and then from cache: mean, squares about it, result.
 #include <algorithm>
-#include <cmath>
 
+#include "cpu/isa.h"
 #include "cpu/norm.h"
 #include "cpu/thread_pool.h"
 
@@ -9,26 +9,14 @@ namespace fastcnn::cpu {
 
 namespace {
 
-constexpr int64_t kTaskElems = 16384;
-constexpr int kLanes = 16;  // partial sums side by side: vectorises, and the order is the same on every ISA
-constexpr int64_t kRun = 4096;  // elements summed in the accumulator type before float64 takes over
+#include "cpu/kernels/row_norm.inl"
 
-// The sum of f(i) for i in [0, n).
-template <class A, class F>
-double row_sum(int64_t n, F&& f) {
-  double total = 0;
-  for (int64_t first = 0; first < n; first += kRun) {
-    const int64_t end = std::min(first + kRun, n);
-    A lanes[kLanes] = {};
-    int64_t i = first;
-    for (; i + kLanes <= end; i += kLanes)
-      for (int l = 0; l < kLanes; ++l) lanes[l] += f(i + l);
-    for (; i < end; ++i) lanes[i % kLanes] += f(i);
-    for (int width = kLanes / 2; width; width /= 2)
-      for (int l = 0; l < width; ++l) lanes[l] += lanes[l + width];
-    total += double(lanes[0]);
-  }
-  return total;
+constexpr int64_t kTaskElems = 16384;
+
+template <class T>
+RowNormKernels loops() {
+  if constexpr (std::is_same_v<T, float>) return kernels().row_norm;
+  return row_norm_kernels<T, Accumulator<T>>();
 }
 
 template <class F>
@@ -42,57 +30,37 @@ void for_each_row(const RowNormParams& p, F&& f) {
 template <class T>
 void forward(const RowNormParams& p) {
   using A = Accumulator<T>;
-  const T *weight = static_cast<const T*>(p.weight), *bias = static_cast<const T*>(p.bias);
+  const RowNormKernels k = loops<T>();
   A *means = static_cast<A*>(p.stats), *invstds = means + p.rows;
   for_each_row(p, [&](int64_t r) {
-    const T* x = static_cast<const T*>(p.x) + r * p.size;
-    T* y = static_cast<T*>(p.y) + r * p.size;
-    const double n = double(p.size);
-    double mean = p.center ? row_sum<A>(p.size, [&](int64_t i) { return A(x[i]); }) / n : 0;
-    const A center = A(mean);
-    double square =
-        row_sum<A>(p.size, [&](int64_t i) { return (A(x[i]) - center) * (A(x[i]) - center); }) / n;
-    if (p.center) square = std::max(square - (mean - double(center)) * (mean - double(center)), 0.0);
-    const A invstd = A(1 / std::sqrt(square + p.eps));
-    means[r] = center;
-    invstds[r] = invstd;
-    for (int64_t i = 0; i < p.size; ++i)
-      y[i] = T((A(x[i]) - center) * invstd * (weight ? A(weight[i]) : A(1)) + (bias ? A(bias[i]) : A(0)));
+    k.forward(static_cast<T*>(p.y) + r * p.size, static_cast<const T*>(p.x) + r * p.size, p.weight, p.bias,
+              p.size, p.center, p.eps, means + r, invstds + r);
   });
 }
 
 template <class T>
 void backward_input(const RowNormParams& p) {
   using A = Accumulator<T>;
-  const T* weight = static_cast<const T*>(p.weight);
+  const RowNormKernels k = loops<T>();
   const A *means = static_cast<const A*>(p.stats), *invstds = means + p.rows;
   for_each_row(p, [&](int64_t r) {
-    const T *x = static_cast<const T*>(p.x) + r * p.size, *dy = static_cast<const T*>(p.dy) + r * p.size;
-    T* dx = static_cast<T*>(p.dx) + r * p.size;
-    const A mean = means[r], invstd = invstds[r];
-    const auto g = [&](int64_t i) { return weight ? A(dy[i]) * A(weight[i]) : A(dy[i]); };
-    const double n = double(p.size);
-    const A s1 = p.center ? A(row_sum<A>(p.size, g) / n) : A(0);
-    const A s2 = A(row_sum<A>(p.size, [&](int64_t i) { return g(i) * ((A(x[i]) - mean) * invstd); }) / n);
-    for (int64_t i = 0; i < p.size; ++i) dx[i] = T(invstd * (g(i) - s1 - (A(x[i]) - mean) * invstd * s2));
+    k.backward(static_cast<T*>(p.dx) + r * p.size, static_cast<const T*>(p.x) + r * p.size,
+               static_cast<const T*>(p.dy) + r * p.size, p.weight, p.size, p.center, means + r, invstds + r);
   });
 }
 
 template <class T>
 void backward_affine(const RowNormParams& p) {
   using A = Accumulator<T>;
+  const RowNormKernels k = loops<T>();
   const A *means = static_cast<const A*>(p.stats), *invstds = means + p.rows;
   const int64_t chunks = p.chunks(), per_chunk = (p.rows + chunks - 1) / chunks;
   parallel_for(chunks, [&](int64_t chunk, int) {
     double *db = p.partial + chunk * 2 * p.size, *dw = db + p.size;
     std::fill(db, db + 2 * p.size, 0.0);
     for (int64_t r = chunk * per_chunk; r < std::min((chunk + 1) * per_chunk, p.rows); ++r) {
-      const T *x = static_cast<const T*>(p.x) + r * p.size, *dy = static_cast<const T*>(p.dy) + r * p.size;
-      const A mean = means[r], invstd = invstds[r];
-      for (int64_t i = 0; i < p.size; ++i) {
-        db[i] += double(A(dy[i]));
-        dw[i] += double(A(dy[i]) * ((A(x[i]) - mean) * invstd));
-      }
+      k.affine(db, dw, static_cast<const T*>(p.x) + r * p.size, static_cast<const T*>(p.dy) + r * p.size,
+               p.size, means + r, invstds + r);
     }
   });
   T *dweight = static_cast<T*>(p.dweight), *dbias = static_cast<T*>(p.dbias);

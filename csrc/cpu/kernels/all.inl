@@ -36,6 +36,7 @@
 #include "cpu/kernels/peak.inl"
 #include "cpu/kernels/pointwise_table.inl"
 #include "cpu/kernels/pool_table.inl"
+#include "cpu/kernels/row_norm_table.inl"
 #include "cpu/kernels/softmax_table.inl"
 #include "cpu/kernels/table.h"
 #include "cpu/kernels/transpose.inl"
@@ -63,6 +64,7 @@ const Kernels* table() {
       kWinograd,
       kTranspose,
       kSoftmax,
+      kRowNorm,
   };
   // clang-format on
   return &kTable;

@@ -14,6 +14,7 @@
 #include "cpu/kernels/peak.h"
 #include "cpu/kernels/pointwise.h"
 #include "cpu/kernels/pool.h"
+#include "cpu/kernels/row_norm.h"
 #include "cpu/kernels/softmax.h"
 #include "cpu/kernels/transpose.h"
 #include "cpu/kernels/winograd.h"
@@ -36,6 +37,7 @@ struct Kernels {
   WinogradKernels winograd;
   TransposeKernels transpose;
   SoftmaxKernels softmax;
+  RowNormKernels row_norm;
 };
 
 }  // namespace fastcnn::cpu

@@ -1,0 +1,15 @@
+// The float32 rows of layer norm for one instruction set.
+#pragma once
+
+#include "cpu/kernels/row_norm.h"
+#include "cpu/kernels/vec.h"
+
+namespace fastcnn::cpu::FC_ISA {
+namespace {
+
+#include "cpu/kernels/row_norm.inl"
+
+constexpr RowNormKernels kRowNorm = row_norm_kernels<float, float>();
+
+}  // namespace
+}  // namespace fastcnn::cpu::FC_ISA
