@@ -79,6 +79,18 @@ def test_conversion_on_the_way_and_into_parts() -> None:
     np.testing.assert_array_equal(target.numpy(), want)
 
 
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float16", "uint8"])
+@pytest.mark.parametrize("shape", [(2, 8, 3, 5), (3, 33, 7, 9), (1, 40, 1, 64), (2, 3, 16, 16)])
+def test_memory_order_is_exchanged(shape: tuple[int, ...], dtype: str) -> None:
+    """Tiles of 32 x 32, their edges, and shapes that are too narrow for them."""
+    x = rng.integers(0, 200, shape).astype(dtype)
+    last = on("cuda", x).contiguous("channels_last")
+    assert last.is_channels_last()
+    np.testing.assert_array_equal(last.numpy(), x)
+    np.testing.assert_array_equal(last.contiguous().numpy(), x)
+    np.testing.assert_array_equal(on("cuda", x[0, :, 0]).T.contiguous().numpy(), x[0, :, 0].T)
+
+
 def test_numpy_is_a_copy_there_and_a_gradient_comes_back() -> None:
     x = on("cuda", np.ones(3, np.float32))
     x.numpy()[:] = 7
@@ -194,7 +206,7 @@ def test_a_kernels_error_is_an_exception_with_its_line_and_the_next_call_works()
     with pytest.raises(
         fastcnn.DeviceError, match=r"CUDA error 700 .*outside every allocation of the device.*map\.cuh:\d+"
     ):
-        F.relu(stray)
+        F.relu(stray).numpy()  # a card tells when it gets there
     assert F.relu(on("cuda", -host)).sum().item() == 0
 
 

@@ -3,6 +3,7 @@
 // ops times eight dtypes are not 1,500 kernels. A memory-bound kernel hides the switch.
 #include "cuda/elementwise.h"
 #include "cuda/pointwise.cuh"
+#include "cuda/transpose.h"
 #include "cuda/trigonometry.h"
 
 namespace fastcnn::cuda {
@@ -221,8 +222,24 @@ void with_bytes(size_t bytes, F&& f) {
   }
 }
 
+/// NCHW to NHWC, back, and every other exchange of two axes of dense tensors: tiles through shared memory, because
+/// either side alone would be read or written with gaps.
+bool exchanges_two_axes(const Loop& loop, TransposeArgs& t) {
+  if (loop.ndim != 2 && loop.ndim != 3) return false;
+  const int row = loop.ndim - 2, column = loop.ndim - 1;
+  const int64_t rows = loop.shape[row], columns = loop.shape[column];  // of y
+  const bool y_dense = loop.strides[0][column] == 1 && loop.strides[0][row] == columns;
+  const bool x_dense = loop.strides[1][row] == 1 && loop.strides[1][column] == rows;
+  const bool batch =
+      loop.ndim == 2 || (loop.strides[0][0] == rows * columns && loop.strides[1][0] == rows * columns);
+  t = {static_cast<int>(size_of(loop.dtype[0])), loop.data[1], loop.data[0],
+       loop.ndim == 3 ? loop.shape[0] : 1,       columns,      rows};
+  return y_dense && x_dense && batch && rows >= 8 && columns >= 8;
+}
+
 void copy(const Loop& loop, cudaStream_t stream) {
   if (loop.dtype[0] != loop.dtype[1]) return convert(loop, stream);
+  if (TransposeArgs t; exchanges_two_axes(loop, t)) return transpose(t, stream);
   with_bytes(size_of(loop.dtype[0]), [&](auto zero) {
     using T = decltype(zero);
     map<T, T>("copy", Same<T>{}, loop, stream);
