@@ -2,6 +2,7 @@
 
     python scripts/check_nvcc.py                # exit 0: all is well, 1: something is not, 3: there is no nvcc
     python scripts/check_nvcc.py --arch 80      # one architecture
+    python scripts/check_nvcc.py --file pool.cu # one file
     python scripts/check_nvcc.py --write        # keeps the figures, after a look at what changed
 
 Warnings are errors, and so are register spills and local memory. Registers and shared memory of each kernel, as
@@ -152,6 +153,9 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--arch", choices=ARCHITECTURES, action="append", help="default: all")
+    parser.add_argument(
+        "--file", action="append", help="of csrc/cuda, default: all; figures of the others stay"
+    )
     parser.add_argument("--write", action="store_true", help="keep the figures in csrc/cuda/resources.txt")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     options = parser.parse_args()
@@ -161,7 +165,11 @@ def main() -> int:
         return 3
     architectures = options.arch or list(ARCHITECTURES)
     contract = ROOT / "tests" / "cpp" / "emulator" / "contract.cu"
-    sources = [*sorted((ROOT / "csrc" / "cuda").rglob("*.cu")), contract]
+    kernels = sorted((ROOT / "csrc" / "cuda").rglob("*.cu"))
+    unknown = [f for f in options.file or () if f not in {k.name for k in kernels}]
+    if unknown:
+        parser.error(f"--file: got {unknown[0]}, expected one of {', '.join(k.name for k in kernels)}")
+    sources = [*(k for k in kernels if not options.file or k.name in options.file), contract]
     failed = 0
     rows = []
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(options.jobs) as pool:
@@ -184,6 +192,10 @@ def main() -> int:
         print(f"| {' | '.join(map(str, row))} |")
     release = re.search(r"release ([\d.]+)", run([nvcc, "--version"])[1])[1]
     ours = largest(r for r in rows if r[0] != contract.name)
+    kept_release, kept = kept_figures(RESOURCES.read_text())
+    if options.file:
+        others = sorted((*k, *v) for k, v in kept.items() if k[0] not in options.file)
+        ours = sorted([*ours, *(row for row in others if row[2] in architectures)])
     if options.write:
         title = "Registers and shared bytes of each kernel (the most of its instantiations), by scripts/check_nvcc.py"
         lines = [f"{title}; nvcc {release}"]
