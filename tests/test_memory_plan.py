@@ -96,11 +96,15 @@ def test_the_fewest_micro_batches_are_taken():
 
 
 def test_together_where_nothing_suffices_alone():
-    model = nn.Sequential(nn.Conv2d(3, 32, 3, padding=1), nn.Tanh(), nn.Flatten(), nn.Linear(4608, 8))
-    found = memory.plan(model, (N, 3, 12, 12), budget=850_000, optimizer="adam")
+    model = nn.Sequential(
+        nn.Conv2d(3, 16, 3, padding=1), nn.Tanh(), nn.Conv2d(16, 16, 3, padding=1), nn.Tanh(), nn.Flatten(),
+        nn.Linear(2304, 8),
+    )  # fmt: skip
+    budget = memory.estimate(model, (N, 3, 12, 12), optimizer="adam").peak_bytes // 2
+    found = memory.plan(model, (N, 3, 12, 12), budget=budget, optimizer="adam")
     last = found.best
     assert last.change == {"workspace_limit": 0, "micro_batch": 1, "optimizer": "sgd"}
-    assert last.peak_bytes <= 850_000 < min(f.peak_bytes for f in found.fixes if f.change.get("train") is None
+    assert last.peak_bytes <= budget < min(f.peak_bytes for f in found.fixes if f.change.get("train") is None
                                            and f is not last)  # fmt: skip
     assert found.fixes[0] is last and "together" in str(found)
 
