@@ -1,3 +1,5 @@
+#include "cuda/softmax.h"
+
 #include "cpu/loss.h"
 #include "ops/loss.h"
 #include "ops/row_layout.h"
@@ -33,7 +35,8 @@ Tensor softmax_forward(const Tensor& x, int64_t axis, bool log) {
   const int at = axis_of(op, x, axis);
   if (!x.ndim()) return softmax_forward(x.unsqueeze(0), 0, log).select(0, 0);
   Tensor y = empty_like(x);
-  if (y.numel()) launch(context_of(x), op, params_of(x, y, at, log), cpu::softmax_forward);
+  if (y.numel())
+    launch(context_of(x), op, params_of(x, y, at, log), cpu::softmax_forward, FC_CUDA(softmax_forward));
   return y;
 }
 
@@ -51,7 +54,7 @@ Tensor softmax_backward(const Tensor& y, const Tensor& dy, int64_t axis, bool lo
   SoftmaxParams p = params_of(y, dx, at, log);
   p.dy = rows_of(dy, at);
   p.dy_data = dy.raw();
-  launch(context_of(y), op, p, cpu::softmax_backward);
+  launch(context_of(y), op, p, cpu::softmax_backward, FC_CUDA(softmax_backward));
   return dx;
 }
 
