@@ -295,7 +295,7 @@ BUGS: tuple[Bug, ...] = (
         "tests/test_loss.py",
     ),
     bug(
-        "huber: wrong offset of the line", "csrc/cpu/pointwise_loss.cpp",
+        "huber: wrong offset of the line", "csrc/common/pointwise_loss.h",
         "delta * (d - 0.5 * delta)", "delta * (d - delta)", "large errors", "tests/test_loss.py",
     ),
     # ---- random numbers, dropout ----

@@ -1,3 +1,5 @@
+#include "cuda/pointwise_loss.h"
+
 #include <algorithm>
 
 #include "cpu/loss.h"
@@ -79,7 +81,7 @@ Tensor pointwise_loss_forward(const char* op, const Tensor& x, const Tensor& tar
   } else {
     p.data[P::kLoss] = loss.raw();
   }
-  launch(context_of(x), op, p, cpu::pointwise_loss_forward);
+  launch(context_of(x), op, p, cpu::pointwise_loss_forward, FC_CUDA(pointwise_loss_forward));
   return loss;
 }
 
@@ -95,7 +97,8 @@ std::pair<MaybeTensor, MaybeTensor> pointwise_loss_backward(const char* op, cons
   if (want_dx) add_operand(nest.params, P::kDx, *out.first, nest.order);
   if (want_dtarget) add_operand(nest.params, P::kDTarget, *out.second, nest.order);
   add_operand(nest.params, P::kDLoss, dloss.expand(x.shape), nest.order);
-  if (x.numel()) launch(context_of(x), op, nest.params, cpu::pointwise_loss_backward);
+  if (x.numel())
+    launch(context_of(x), op, nest.params, cpu::pointwise_loss_backward, FC_CUDA(pointwise_loss_backward));
   return out;
 }
 
