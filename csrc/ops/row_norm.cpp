@@ -1,3 +1,5 @@
+#include "cuda/row_norm.h"
+
 #include "cpu/norm.h"
 #include "memory/workspace.h"
 #include "ops/elementwise.h"
@@ -50,7 +52,7 @@ NormOutput row_norm_forward(const char* op, const Tensor& x, const Dims& normali
   p.bias = bias ? b.raw() : nullptr;
   p.y = out.y.raw();
   p.stats = out.stats.raw();
-  if (p.rows) launch(context_of(x), op, p, cpu::row_norm_forward);
+  if (p.rows) launch(context_of(x), op, p, cpu::row_norm_forward, FC_CUDA(row_norm_forward));
   return out;
 }
 
@@ -79,7 +81,7 @@ NormGradients row_norm_backward(const char* op, const Tensor& x, const Tensor& d
   p.dweight = out.dweight ? out.dweight->raw() : nullptr;
   p.dbias = out.dbias ? out.dbias->raw() : nullptr;
   p.partial = static_cast<double*>(workspace.data());
-  if (p.size) launch(context_of(x), op, p, cpu::row_norm_backward);
+  if (p.size) launch(context_of(x), op, p, cpu::row_norm_backward, FC_CUDA(row_norm_backward));
   return out;
 }
 
@@ -135,7 +137,8 @@ Tensor run(LrnParams& p, const Tensor& x, const Tensor* dy) {
   p.y = y.raw();
   if (y.numel())
     launch(context_of(x), "local_response_norm", p,
-           dy ? cpu::local_response_norm_backward : cpu::local_response_norm_forward);
+           dy ? cpu::local_response_norm_backward : cpu::local_response_norm_forward,
+           dy ? FC_CUDA(local_response_norm_backward) : FC_CUDA(local_response_norm_forward));
   return y;
 }
 
