@@ -5,7 +5,8 @@
 
 namespace fastcnn::cuda {
 
-/// `stream` is a cudaStream_t.
+// `stream` is a cudaStream_t.
 void dropout(const DropoutParams& params, void* stream);
+void drop_connect(const DropConnectParams& params, void* stream);
 
 }  // namespace fastcnn::cuda

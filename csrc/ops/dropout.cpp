@@ -77,7 +77,7 @@ Tensor drop_connect(DropConnectParams::Pass pass, const Tensor& a, const Tensor&
   params.key = key;
   params.threshold = drop_threshold(p);
   params.scale = survivor_scale(p);
-  launch(context_of(a), op, params, cpu::drop_connect);
+  launch(context_of(a), op, params, cpu::drop_connect, FC_CUDA(drop_connect));
   return out;
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "cpu/random.h"
+#include "cuda/random.h"
 #include "ops/elementwise.h"
 
 namespace fastcnn::ops {
@@ -43,7 +44,7 @@ Tensor scale(const char* op, RandomScaleParams::Kind kind, const Tensor& x, cons
   p.key = key;
   p.a = a;
   p.b = b;
-  launch(context_of(x), op, p, cpu::random_scale);
+  launch(context_of(x), op, p, cpu::random_scale, FC_CUDA(random_scale));
   return y;
 }
 
