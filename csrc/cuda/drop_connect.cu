@@ -100,10 +100,15 @@ void run(const DropConnectParams& q, cudaStream_t stream) {
   FC_CHECK(outputs <= kMaxIndices, "drop_connect: result of ", outputs, " elements, expected at most ",
            kMaxIndices, " on CUDA");
   const int64_t blocks = ceil_div<int64_t>(outputs * (forward ? 32 : 1), kThreads);
-  const auto kernel = forward ? drop_connect_forward_kernel<T>
-                              : (input ? drop_connect_input_kernel<T> : drop_connect_weight_kernel<T>);
-  launch("drop_connect", kernel, {dim3(static_cast<unsigned>(blocks)), dim3(kThreads), stream}, p,
-         FastDivide(forward ? q.out_features : q.in_features));
+  const Grid grid{dim3(static_cast<unsigned>(blocks)), dim3(kThreads), stream};
+  const FastDivide columns(forward ? q.out_features : q.in_features);
+  if (forward) {
+    launch("drop_connect", drop_connect_forward_kernel<T>, grid, p, columns);
+  } else if (input) {
+    launch("drop_connect", drop_connect_input_kernel<T>, grid, p, columns);
+  } else {
+    launch("drop_connect", drop_connect_weight_kernel<T>, grid, p, columns);
+  }
 }
 
 }  // namespace

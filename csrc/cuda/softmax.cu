@@ -82,15 +82,14 @@ FC_KERNEL softmax_backward_kernel(SoftmaxParams p) {
   }
 }
 
+bool is_short(const SoftmaxParams& p) { return p.classes < kShortRow; }
+
 /// The number of lanes of a row depends on its length alone, and so does the order of its sums.
-void start(const char* name, void (*warps)(SoftmaxParams), void (*threads)(SoftmaxParams),
-           const SoftmaxParams& p, void* stream) {
-  const bool alone = p.classes < kShortRow;
-  const int64_t blocks = ceil_div<int64_t>(p.positions * (alone ? 1 : 32), kThreads);
-  FC_CHECK(blocks <= kHighest<int32_t>, name, ": ", p.positions, " rows, expected at most ",
-           int64_t{kHighest<int32_t>} * kThreads / 32, " on CUDA");
-  launch(name, alone ? threads : warps,
-         {dim3(static_cast<unsigned>(blocks)), dim3(kThreads), static_cast<cudaStream_t>(stream)}, p);
+Grid grid_of(const SoftmaxParams& p, void* stream) {
+  const int64_t lanes = is_short(p) ? 1 : 32, blocks = ceil_div<int64_t>(p.positions * lanes, kThreads);
+  FC_CHECK(blocks <= kHighest<int32_t>, "softmax: ", p.positions, " rows, expected at most ",
+           int64_t{kHighest<int32_t>} * kThreads / lanes, " on CUDA");
+  return {dim3(static_cast<unsigned>(blocks)), dim3(kThreads), static_cast<cudaStream_t>(stream)};
 }
 
 }  // namespace
@@ -98,13 +97,16 @@ void start(const char* name, void (*warps)(SoftmaxParams), void (*threads)(Softm
 void softmax_forward(const SoftmaxParams& p, void* stream) {
   dispatch_device_float(p.dtype, "softmax", [&](auto type) {
     using T = typename decltype(type)::type;
-    start("softmax", softmax_forward_kernel<T, 32>, softmax_forward_kernel<T, 1>, p, stream);
+    launch("softmax", is_short(p) ? softmax_forward_kernel<T, 1> : softmax_forward_kernel<T, 32>,
+           grid_of(p, stream), p);
   });
 }
+
 void softmax_backward(const SoftmaxParams& p, void* stream) {
   dispatch_device_float(p.dtype, "softmax", [&](auto type) {
     using T = typename decltype(type)::type;
-    start("softmax_backward", softmax_backward_kernel<T, 32>, softmax_backward_kernel<T, 1>, p, stream);
+    launch("softmax_backward", is_short(p) ? softmax_backward_kernel<T, 1> : softmax_backward_kernel<T, 32>,
+           grid_of(p, stream), p);
   });
 }
 
