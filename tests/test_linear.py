@@ -89,6 +89,21 @@ def test_any_strides_give_the_same_bits(how_x, how_w, dtype):
         assert bits(odd) == bits(plain)
 
 
+@pytest.mark.parametrize("rows", [1, 8, 17, 32, 33])
+@pytest.mark.parametrize("features", [512, 1040, 1041])
+def test_gradients_of_few_rows(rows, features):
+    """backward_input reads row-major weights in place up to 32 rows; alone and on several threads, on every ISA."""
+    dy, w = draw((rows, 50), 1, "float32"), draw((50, features), 2, "float32")
+    for which in isas():
+        results = set()
+        for count in (1, 3):
+            with isa(which), threads(count):
+                dx = F.matmul(tensor(dy), tensor(w))
+                results.add(bits(dx))
+        assert len(results) == 1, which
+        assert_close(dx, dy @ w, sum_bound(abs(dy) @ abs(w), 50, "float32"), which)
+
+
 def test_expanded_input_and_no_copies():
     x, w = draw((4, 1, 6), 1), draw((5, 6), 2)
     expanded = F.expand(tensor(x, "float64"), (4, 3, 6))

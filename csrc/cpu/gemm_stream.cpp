@@ -13,8 +13,9 @@ constexpr int64_t kDotColumns = 24;  // of a task: a multiple of every tile's
 constexpr int64_t kDotRows = 96;
 constexpr int64_t kDotPiece = 1024;  // floats of a row
 constexpr int64_t kFewRows = 16;
+constexpr int64_t kMostRows = 32;     // that packing B would not pay for, where its rows are contiguous
 constexpr int64_t kRowDepth = 16;     // rows of B that are read side by side
-constexpr int64_t kRowColumns = 512;  // of a task: its sums stay in L1
+constexpr int64_t kRowColumns = 512;  // of a task: its sums stay in L1, or with many rows in L2
 constexpr int64_t kLanes = 16;        // of the widest ISA
 
 int64_t div_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
@@ -64,7 +65,7 @@ void sgemm_dots(const Sgemm& s, int threads) {
 }
 
 bool sgemm_is_few_rows(const Sgemm& s) {
-  return s.m <= kFewRows && s.b_col == 1 && s.n >= kRowColumns && s.n % kLanes == 0;
+  return s.m <= kMostRows && s.b_col == 1 && s.n >= kRowColumns && s.n % kLanes == 0;
 }
 
 void sgemm_few_rows(const Sgemm& s, int threads) {
