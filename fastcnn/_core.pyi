@@ -53,6 +53,7 @@ __all__: list[str] = [
     "conv_backward_weight",
     "conv_forward",
     "conv_forward_fused",
+    "conv_forward_tail",
     "conv_output_extent",
     "conv_rows",
     "copy_",
@@ -143,6 +144,7 @@ __all__: list[str] = [
     "select",
     "set_grad_enabled",
     "set_isa",
+    "set_keeps_filters",
     "set_layer",
     "set_num_threads",
     "set_phase",
@@ -793,7 +795,13 @@ def conv_backward_weight(
     arg0: str, arg1: Tensor, arg2: tuple[int, ...], arg3: Tensor, arg4: ConvGeometry, arg5: AlgoRequest
 ) -> Tensor: ...
 def conv_forward(
-    arg0: str, arg1: Tensor, arg2: Tensor, arg3: Tensor | None, arg4: ConvGeometry, arg5: AlgoRequest
+    op: str,
+    x: Tensor,
+    w: Tensor,
+    bias: Tensor | None,
+    geometry: ConvGeometry,
+    request: AlgoRequest,
+    reuse: bool = False,
 ) -> Tensor: ...
 def conv_forward_fused(
     arg0: str,
@@ -807,6 +815,19 @@ def conv_forward_fused(
     arg8: str,
     arg9: ConvGeometry,
     arg10: AlgoRequest,
+) -> Tensor: ...
+def conv_forward_tail(
+    arg0: str,
+    arg1: Tensor,
+    arg2: Tensor,
+    arg3: Tensor | None,
+    arg4: tuple[Tensor, Tensor, Tensor | None, Tensor | None, typing.SupportsFloat | typing.SupportsIndex]
+    | None,
+    arg5: Tensor | None,
+    arg6: str,
+    arg7: ConvGeometry,
+    arg8: AlgoRequest,
+    arg9: bool,
 ) -> Tensor: ...
 def conv_output_extent(
     arg0: typing.SupportsInt | typing.SupportsIndex,
@@ -825,6 +846,7 @@ def conv_rows(
     device: str,
     request: AlgoRequest,
     bias: bool = False,
+    reuse: bool = False,
 ) -> list: ...
 def copy_(arg0: Tensor, arg1: Tensor) -> None: ...
 def cross_entropy_backward(
@@ -1084,6 +1106,7 @@ def select(
 ) -> Tensor: ...
 def set_grad_enabled(arg0: bool) -> None: ...
 def set_isa(arg0: str) -> None: ...
+def set_keeps_filters(arg0: bool) -> bool: ...
 def set_layer(arg0: typing.SupportsInt | typing.SupportsIndex) -> int: ...
 def set_num_threads(arg0: typing.SupportsInt | typing.SupportsIndex) -> None: ...
 def set_phase(arg0: str) -> None: ...

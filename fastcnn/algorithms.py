@@ -141,6 +141,7 @@ def conv_algorithms(
     device: str = "cpu",
     workspace_limit: int | None = None,
     bias: bool = False,
+    reuse: bool = False,
 ) -> list[AlgorithmRow]:
     """Lists every algorithm of `device` for one convolution problem, and which one ``auto`` would choose.
 
@@ -151,6 +152,8 @@ def conv_algorithms(
         pass_: "forward", "backward_input" or "backward_weight".
         workspace_limit: bytes that an algorithm may use beside its tensors; None is no limit.
         bias: the forward pass adds a bias, of which some algorithms keep a copy in their workspace.
+        reuse: a forward call that is not recorded, as in evaluation: what is made of the filters alone is stored as a
+            whole and kept with the weight until that changes. It counts as workspace.
     """
     from fastcnn.functional.conv import geometry
 
@@ -160,6 +163,6 @@ def conv_algorithms(
     )
     request = requests("auto", workspace_limit)[0]
     rows = _core.conv_rows(
-        tuple(input_shape), tuple(weight_shape), shape, pass_, dtype, device, request, bias
+        tuple(input_shape), tuple(weight_shape), shape, pass_, dtype, device, request, bias, reuse
     )
     return [AlgorithmRow(*row) for row in rows]

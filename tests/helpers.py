@@ -241,11 +241,13 @@ def request(name: str = "auto", strict: bool = True, limit: int | None = None) -
 def conv_rows(
     case: Any, pass_: str, dtype: str = "float32", device: str = DEVICE, asked: Any = None
 ) -> list[Any]:
-    """Every row's verdict: name, reason, workspace_bytes, cost, chosen."""
+    """Every row's verdict on a call that is not recorded: name, reason, workspace_bytes, cost, chosen."""
     from fastcnn.algorithms import AlgorithmRow
 
     asked = request() if asked is None else asked
-    rows = _core.conv_rows(case.x_shape, case.w_shape, geometry(case), pass_, dtype, device, asked, case.bias)
+    rows = _core.conv_rows(
+        case.x_shape, case.w_shape, geometry(case), pass_, dtype, device, asked, case.bias, reuse=True
+    )
     return [AlgorithmRow(*row) for row in rows]
 
 

@@ -178,7 +178,7 @@ def test_sequential_has_the_bits_of_its_layers(training):
         model.eval()
         x = tensor(x)
         before = bits(x)
-        assert bits(model(x)) == bits(one_by_one(model, x))
+        np.testing.assert_allclose(model(x), one_by_one(model, x), rtol=1e-5, atol=1e-5)  # norms are folded
         assert bits(x) == before
 
 

@@ -1,13 +1,15 @@
 // The buffer protocol of Tensor: memoryview(t), bytes(t), file.write(t). Written by hand because the view must
 // hold the memory itself: the tensor may come to mean other memory while the view is out (Tensor._set, dry runs).
 #include "bindings/casters.h"
+#include "memory/kept.h"
 
 namespace fastcnn {
 
 namespace {
 
 struct BufferView {
-  std::shared_ptr<Storage> storage;
+  explicit BufferView(const Tensor& t) : memory(t.storage) {}
+  SharedView memory;
   Py_ssize_t shape[kMaxDims], strides[kMaxDims];
 };
 
@@ -68,8 +70,7 @@ int get_buffer(PyObject* self, Py_buffer* out, int flags) {
     }
     const auto item = Py_ssize_t(size_of(t.dtype));
     static float nothing;  // empty tensors have no memory, and readers want an address
-    auto view = std::make_unique<BufferView>();
-    view->storage = t.storage;
+    auto view = std::make_unique<BufferView>(t);
     for (int i = 0; i < t.ndim(); ++i) {
       view->shape[i] = Py_ssize_t(t.shape[i]);
       view->strides[i] = Py_ssize_t(t.strides[i]) * item;

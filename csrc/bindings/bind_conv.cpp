@@ -31,12 +31,14 @@ void bind_conv(py::module_& m) {
            py::arg("error_limit") = AlgoRequest{}.error_limit);
   m.def(
       "conv_forward",
-      [](const char* op, T x, T w, std::optional<Tensor> bias, const ConvGeometry& g, const AlgoRequest& r) {
+      [](const char* op, T x, T w, std::optional<Tensor> bias, const ConvGeometry& g, const AlgoRequest& r,
+         bool reuse) {
         ops::ConvFusion fusion;
         fusion.bias = std::move(bias);
-        return ops::conv_forward(op, x, w, fusion, g, r);
+        return ops::conv_forward(op, x, w, fusion, g, r, reuse);
       },
-      release_gil());
+      release_gil(), py::arg("op"), py::arg("x"), py::arg("w"), py::arg("bias"), py::arg("geometry"),
+      py::arg("request"), py::arg("reuse") = false);
   m.def(
       "conv_forward_fused",
       [](const char* op, T x, T w, std::optional<Tensor> bias, std::optional<Tensor> residual,
@@ -44,6 +46,23 @@ void bind_conv(py::module_& m) {
          const std::string& after, const ConvGeometry& g, const AlgoRequest& r) {
         return ops::conv_forward(
             op, x, w, {bias, residual, scale, shift, parse_unary(before), parse_unary(after)}, g, r);
+      },
+      release_gil());
+  // `norm` is batch norm by given statistics: (mean, var, weight or None, bias or None, eps), or None.
+  m.def(
+      "conv_forward_tail",
+      [](const char* op, T x, T w, std::optional<Tensor> bias,
+         const std::optional<
+             std::tuple<Tensor, Tensor, std::optional<Tensor>, std::optional<Tensor>, double>>& norm,
+         std::optional<Tensor> residual, const std::string& activation, const ConvGeometry& g,
+         const AlgoRequest& r, bool reuse) {
+        ops::ConvFusion fusion;
+        fusion.bias = std::move(bias);
+        fusion.residual = std::move(residual);
+        if (norm)
+          fusion.norm = std::apply([](const auto&... parts) { return ops::ConvNorm{parts...}; }, *norm);
+        fusion.epilogue_activation = parse_unary(activation);
+        return ops::conv_forward(op, x, w, fusion, g, r, reuse);
       },
       release_gil());
   m.def("conv_backward_input", &ops::conv_backward_input, release_gil());
@@ -56,6 +75,7 @@ void bind_conv(py::module_& m) {
         return std::make_pair(std::move(out.dx), std::move(out.dw));
       },
       release_gil());
+  m.def("set_keeps_filters", &ops::set_keeps_filters);
   m.def("conv_output_extent", &conv_output_extent);
   m.def("named_padding",
         [](const std::string& name, int64_t in, int64_t filter, int64_t stride, int64_t dilation) {
@@ -66,16 +86,16 @@ void bind_conv(py::module_& m) {
   m.def(
       "conv_rows",
       [](D x, D w, const ConvGeometry& g, const std::string& pass, DType dtype, Device device,
-         const AlgoRequest& r, bool bias) {
+         const AlgoRequest& r, bool bias, bool reuse) {
         py::list out;
-        for (const ConvRow& row : ops::conv_rows(x, w, g, parse_pass(pass), dtype, device, r, bias))
+        for (const ConvRow& row : ops::conv_rows(x, w, g, parse_pass(pass), dtype, device, r, bias, reuse))
           out.append(py::make_tuple(
               row.name, row.reason.empty() ? py::object(py::none()) : py::object(py::str(row.reason)),
               row.workspace_bytes, row.cost, row.chosen));
         return out;
       },
       py::arg("x_shape"), py::arg("w_shape"), py::arg("geometry"), py::arg("pass_"), py::arg("dtype"),
-      py::arg("device"), py::arg("request"), py::arg("bias") = false);
+      py::arg("device"), py::arg("request"), py::arg("bias") = false, py::arg("reuse") = false);
 }
 
 }  // namespace fastcnn

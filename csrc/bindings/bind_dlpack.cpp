@@ -2,7 +2,7 @@
 // here are the structs, the lifetimes and the checks of what other libraries hand over.
 #include "bindings/casters.h"
 #include "bindings/dlpack_abi.h"
-#include "memory/storage.h"
+#include "memory/kept.h"
 
 namespace fastcnn {
 
@@ -27,10 +27,10 @@ dlpack::DataType code_of(DType t) {
 template <class Managed>
 struct Export {
   Managed managed = {};
-  std::shared_ptr<Storage> storage;
+  SharedView memory;
   Dims shape, strides;
 
-  explicit Export(const Tensor& t) : storage(t.storage), shape(t.shape), strides(t.strides) {
+  explicit Export(const Tensor& t) : memory(t.storage), shape(t.shape), strides(t.strides) {
     managed.view = {
         t.numel() ? t.raw() : nullptr, {dlpack::kCpu, 0}, t.ndim(), code_of(t.dtype), shape.v, strides.v, 0};
     managed.context = this;

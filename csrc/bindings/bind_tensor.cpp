@@ -2,7 +2,7 @@
 #include <optional>
 
 #include "bindings/casters.h"
-#include "memory/storage.h"
+#include "memory/kept.h"
 #include "ops/elementwise.h"
 
 namespace fastcnn {
@@ -57,8 +57,7 @@ py::array to_numpy(const Tensor& t) {
   const py::ssize_t item = py::ssize_t(size_of(t.dtype));
   std::vector<py::ssize_t> shape(t.shape.begin(), t.shape.end()), strides;
   for (int64_t s : t.strides) strides.push_back(s * item);
-  auto* owner = new std::shared_ptr<Storage>(t.storage);
-  py::capsule base(owner, [](void* p) { delete static_cast<std::shared_ptr<Storage>*>(p); });
+  py::capsule base(new SharedView(t.storage), [](void* p) { delete static_cast<SharedView*>(p); });
   static float nothing;  // NumPy wants a pointer even for empty arrays
   void* data = t.raw() ? t.raw() : &nothing;
   py::array out(py::dtype(numpy_format(t.dtype)), shape, strides, data, base);
@@ -118,7 +117,7 @@ void bind_tensor(py::module_& m) {
                                const auto* s = dynamic_cast<const AllocatedStorage*>(t.storage.get());
                                return t.storage.use_count() + (s && !s->heir.expired());
                              })
-      .def("_bump", [](const Tensor& t) { ++t.storage->version; })
+      .def("_bump", [](const Tensor& t) { changed(t); })
       .def("numel", &Tensor::numel)
       .def("data_ptr", [](const Tensor& t) { return reinterpret_cast<uintptr_t>(t.raw()); })
       .def("is_contiguous", &Tensor::is_contiguous)

@@ -23,7 +23,7 @@ ConvPlan plan(const std::vector<ConvAlgo>& table, const ConvProblem& problem, Pa
     if (!why.empty() || settled || (algo.error > request.error_limit && !named)) continue;
     if (named) settled = true;
     if (named || !best.algo || cost < best_cost) {
-      best = ConvPlan{&algo, bytes};
+      best = ConvPlan{&algo, bytes, {}};
       best_cost = cost;
     }
   }
@@ -34,6 +34,7 @@ ConvPlan plan(const std::vector<ConvAlgo>& table, const ConvProblem& problem, Pa
   }
   FC_CHECK(best.algo, "conv: no algorithm can run the ", name_of(pass), " pass of ", problem.describe(),
            " on ", props.name, " within ", request.workspace_limit, " workspace bytes");
+  if (problem.reuses_filters && best.algo->filters) best.filters = best.algo->filters(problem, pass);
   if (rows)
     for (ConvRow& row : *rows) row.chosen = row.name == best.algo->name;
   return best;

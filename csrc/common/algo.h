@@ -16,13 +16,24 @@ constexpr size_t kNoLimit = SIZE_MAX;
 /// Tensors of one convolution call. Which are inputs and which is the output depends on the pass.
 struct ConvArgs {
   const ConvProblem* problem;
-  Tensor x, w, y;  ///< forward: y out; backward_input: x out; backward_weight: w out (y is dy)
-  Tensor bias, scale, shift, residual;  ///< as the problem's prologue and epilogue say; else without storage
+  Tensor x, w, y;       ///< forward: y out; backward_input: x out; backward_weight: w out (y is dy)
+  Tensor scale, shift;  ///< as the problem's prologue says; else without storage
+  Tensor filter_scale, bias, residual;  ///< as its epilogue says
   void* workspace = nullptr;
   size_t workspace_bytes = 0;
+  /// The filters in the row's own layout, kept from call to call (ConvFilters), or nullptr: then they lie in the
+  /// workspace. Filled already, or to be filled by this call.
+  void* filters = nullptr;
+  bool filters_filled = false;
   int threads = 1;
 
   explicit ConvArgs(const ConvProblem& p) : problem(&p) {}
+};
+
+/// What a row makes of the filters alone before it runs: packed or transformed.
+struct ConvFilters {
+  size_t bytes = 0;     ///< of its workspace; 0 if there is nothing to keep
+  uint64_t layout = 0;  ///< all that its contents depend on, beside the filters and the ISA
 };
 
 struct ConvAlgo {
@@ -38,6 +49,8 @@ struct ConvAlgo {
   void (*run)(const ConvArgs&, Pass, void* stream);
   /// Bound of the rms error, as a multiple of direct's (tested). Above 1, NaN and inf may spread to neighbours.
   double error = 1;
+  /// Which part of the workspace may be kept while the filters stay the same; nullptr: none.
+  ConvFilters (*filters)(const ConvProblem&, Pass) = nullptr;
 };
 
 struct ConvRow {             ///< one row's verdict, for conv_algorithms() and logs
@@ -50,6 +63,7 @@ struct ConvRow {             ///< one row's verdict, for conv_algorithms() and l
 struct ConvPlan {
   const ConvAlgo* algo = nullptr;
   size_t workspace_bytes = 0;
+  ConvFilters filters;  ///< a part of the workspace; empty unless the problem reuses filters
 };
 
 /// The request: "auto", a name (strict), or a preference (a name that may be passed over).

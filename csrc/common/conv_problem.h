@@ -2,11 +2,12 @@
 // 1-D and 2-D convolutions are the 3-D problem with unit extents. Built and validated in one constructor, which
 // owns the only formula for output sizes.
 //
-//   y[n,k,o,p,q] = act( bias[k] + sum_{c,t,r,s} w[k,c,t,r,s] * pre(x[n, g*C/G + c, o*stride+t*dilation-pad, ...]) )
+//   y[n,k,o,p,q] = act( bias[k] + scale[k] * sum_{c,t,r,s} w[k,c,t,r,s] * pre(x[n, g*C/G + c, o*stride+t*dilation-pad, ...]) )
 //
 // x (N,C,D,H,W), w (K,C/G,T,R,S), y (N,K,O,P,Q); it is cross-correlation, as everywhere in deep learning.
 #pragma once
 
+#include <cmath>
 #include <string>
 
 #include "common/host_device.h"
@@ -30,10 +31,14 @@ struct ConvPrologue {
 };
 /// Applied to y before it is stored, in this order.
 struct ConvEpilogue {
+  bool scale = false;              ///< * scale[k]: batch norm by given statistics; with a bias only
   bool bias = false;               ///< + bias[k]
   bool residual = false;           ///< + residual[n,k,o,p,q]
-  Unary activation = Unary::copy;  ///< copy (none) or relu
+  Unary activation = Unary::copy;  ///< copy (none), relu or relu6
   bool empty() const { return !bias && !residual && activation == Unary::copy; }
+  /// The activation is min(high, max(low, y)); NaN stays.
+  float low() const { return activation == Unary::copy ? -INFINITY : 0.0f; }
+  float high() const { return activation == Unary::relu6 ? 6.0f : INFINITY; }
 };
 
 struct ConvGeometry {
@@ -50,6 +55,9 @@ struct ConvProblem {
   PadMode pad_mode = PadMode::zeros;
   DType dtype = DType::float32;
   int spatial = 2;  ///< how many axes the user's tensors have
+  /// The next calls have these filters, too: what is made of them is kept. Costs are those of a single call all the
+  /// same: bits do not depend on whether a call is recorded.
+  bool reuses_filters = false;
   ConvPrologue prologue;
   ConvEpilogue epilogue;
 

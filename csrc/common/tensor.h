@@ -55,6 +55,8 @@ struct Storage {
   Device device;
   bool readonly = false;             ///< borrowed read-only memory is never written
   std::atomic<uint32_t> version{0};  ///< bumped by every in-place op; checked when saved tensors are used
+  std::atomic<int32_t> views{0};     ///< arrays of others on this memory, who may write to it unseen
+  std::atomic<bool> keeps{false};    ///< whether something derived from the values is kept (memory/kept.h)
   virtual ~Storage() = default;
 };
 

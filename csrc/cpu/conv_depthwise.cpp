@@ -56,6 +56,8 @@ DepthwiseRows rows_of(const ConvProblem& p, const DepthwiseScratch& s, const Dep
   d.line_step = source.step;
   d.extent = source.gather.axis[2].extent;
   d.channels = p.C;
+  d.low = -INFINITY;
+  d.high = INFINITY;
   d.channel_block = std::max<int64_t>(64, kFilterFloats / p.taps() / 64 * 64);
   return d;
 }
@@ -124,8 +126,12 @@ struct Forward {
     k.filter_step = p.C;
     k.pixels = p.out[2];
     const bool finish = p.epilogue.residual;  // else the kernel does it
-    k.bias = finish || !p.epilogue.bias ? nullptr : space.bias;
-    k.relu = !finish && p.epilogue.activation == Unary::relu;
+    if (!finish) {
+      k.scale = p.epilogue.scale ? space.scale : nullptr;
+      k.bias = p.epilogue.bias ? space.bias : nullptr;
+      k.low = p.epilogue.low();
+      k.high = p.epilogue.high();
+    }
     const DepthwiseOut first(y, n, d, h, p.K, s.out);
     const DepthwiseOut second(y, n, d, h + rows - 1, p.K, s.out + p.out[2] * p.K);
     k.out[0] = first.pixels;
@@ -136,7 +142,7 @@ struct Forward {
       if (finish)
         for (int64_t q = 0; q < p.out[2]; ++q)
           depthwise_finish(
-              args, residual, space.bias,
+              args, residual, space,
               n * residual.batch + d * residual.axis[0] + (h + o) * residual.axis[1] + q * residual.axis[2],
               k.out[o] + q * k.out_step);
       (o ? second : first).store(p.out[2], p.K);
@@ -150,7 +156,8 @@ void run_forward(const ConvArgs& args, const DepthwiseSpace& space) {
   x.add_prologue(args, space.vectors);
   const Forward work{args, p, space, x, volume(args.y), volume(args.residual)};
   if (p.epilogue.bias) conv_copy_vector(args.bias, p.K, space.bias);
-  pack_filters(p, volume(args.w), space.filters);
+  if (p.epilogue.scale) conv_copy_vector(args.filter_scale, p.K, space.scale);
+  if (!args.filters_filled) pack_filters(p, volume(args.w), space.filters);
   if (!depthwise_rows_are_plain(p))
     return parallel_for(
         p.N * p.out[0] * p.out[1],
@@ -232,7 +239,14 @@ const char* conv_depthwise_unsupported(const ConvProblem& p, Pass, const DeviceP
 }
 
 size_t conv_depthwise_workspace_bytes(const ConvProblem& p, Pass pass, const DeviceProps& props) {
-  return DepthwiseSpace(p, pass, props.threads, nullptr).bytes;
+  return DepthwiseSpace(p, pass, props.threads, nullptr, nullptr).bytes;
+}
+
+ConvFilters conv_depthwise_filters(const ConvProblem& p, Pass pass) {
+  if (pass != Pass::forward) return {};
+  FloatArena arena(nullptr);
+  arena.take(p.taps() * p.C);
+  return {arena.bytes(), 0};
 }
 
 double conv_depthwise_cost(const ConvProblem& p, Pass, const DeviceProps& props) {
@@ -244,7 +258,7 @@ double conv_depthwise_cost(const ConvProblem& p, Pass, const DeviceProps& props)
 }
 
 void conv_depthwise_run(const ConvArgs& args, Pass pass, void*) {
-  const DepthwiseSpace space(*args.problem, pass, args.threads, args.workspace);
+  const DepthwiseSpace space(*args.problem, pass, args.threads, args.filters, args.workspace);
   switch (pass) {
     case Pass::forward: return run_forward(args, space);
     case Pass::backward_input: return run_backward_input(args, space);

@@ -12,14 +12,17 @@ namespace fastcnn::cpu {
 
 /// Workspace: filters and vectors, partial sums, and for each thread lists of lines and lines gathered from elsewhere.
 struct DepthwiseSpace {
-  float *filters, *vectors, *bias, *padded, *partial, *scratch;
+  float *filters, *vectors, *scale, *bias, *padded, *partial, *scratch;
   size_t list_floats, line_floats, out_floats, scratch_floats, bytes;
-  DepthwiseSpace(const ConvProblem& p, Pass pass, int threads, void* base) {
+  /// With `kept`, filters lie there.
+  DepthwiseSpace(const ConvProblem& p, Pass pass, int threads, void* kept, void* base) {
     FloatArena arena(base);
     const bool fold = pass == Pass::backward_input && conv_needs_fold(p);
     const ConvProblem inner = fold ? conv_with_padding_inside(p) : p;
-    filters = arena.take(pass == Pass::backward_weight ? 0 : p.taps() * p.C);
+    filters = static_cast<float*>(kept);
+    if (!kept) filters = arena.take(pass == Pass::backward_weight ? 0 : p.taps() * p.C);
     vectors = arena.take(p.prologue.scale_shift ? 2 * p.C : 0);
+    scale = arena.take(p.epilogue.scale ? p.K : 0);
     bias = arena.take(p.epilogue.bias ? p.K : 0);
     padded = arena.take(fold ? p.N * inner.in_pixels() * p.C : 0);
     partial = arena.take(pass == Pass::backward_weight ? splits(p) * p.taps() * p.C : 0);
@@ -124,9 +127,9 @@ inline void inside_range(int64_t at, int64_t step, int64_t extent, int64_t count
   *last = std::max(*first, std::min(count, at >= extent ? 0 : (extent - 1 - at) / step + 1));
 }
 
-/// Bias, residual and activation on one pixel.
-void depthwise_finish(const ConvArgs& args, const Volume& residual, const float* bias, int64_t residual_at,
-                      float* y);
+/// The epilogue on one pixel.
+void depthwise_finish(const ConvArgs& args, const Volume& residual, const DepthwiseSpace& space,
+                      int64_t residual_at, float* y);
 
 /// One row of y, or of dx of a zero-padded problem: any geometry, tap by tap.
 void depthwise_forward_row(const ConvArgs& args, const DepthwiseSpace& space, const DepthwiseLines& x,

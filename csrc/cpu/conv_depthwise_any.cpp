@@ -4,15 +4,17 @@
 
 namespace fastcnn::cpu {
 
-void depthwise_finish(const ConvArgs& args, const Volume& residual, const float* bias, int64_t residual_at,
-                      float* y) {
+void depthwise_finish(const ConvArgs& args, const Volume& residual, const DepthwiseSpace& space,
+                      int64_t residual_at, float* y) {
   const ConvProblem& p = *args.problem;
-  if (p.epilogue.bias)
-    for (int64_t k = 0; k < p.K; ++k) y[k] += bias[k];
+  const float low = p.epilogue.low(), high = p.epilogue.high();
+  if (p.epilogue.scale)
+    for (int64_t k = 0; k < p.K; ++k) y[k] = y[k] * space.scale[k] + space.bias[k];
+  else if (p.epilogue.bias)
+    for (int64_t k = 0; k < p.K; ++k) y[k] += space.bias[k];
   if (p.epilogue.residual)
     for (int64_t k = 0; k < p.K; ++k) y[k] += residual.data[residual_at + k * residual.channel];
-  if (p.epilogue.activation == Unary::relu)
-    for (int64_t k = 0; k < p.K; ++k) y[k] = y[k] < 0.0f ? 0.0f : y[k];
+  for (int64_t k = 0; k < p.K; ++k) y[k] = y[k] < low ? low : y[k] > high ? high : y[k];
 }
 
 void depthwise_forward_row(const ConvArgs& args, const DepthwiseSpace& space, const DepthwiseLines& x,
@@ -54,7 +56,7 @@ void depthwise_forward_row(const ConvArgs& args, const DepthwiseSpace& space, co
   if (!p.epilogue.empty())
     for (int64_t q = 0; q < p.out[2]; ++q)
       depthwise_finish(
-          args, residual, space.bias,
+          args, residual, space,
           n * residual.batch + d * residual.axis[0] + h * residual.axis[1] + q * residual.axis[2],
           out.pixels + q * out.step);
   out.store(p.out[2], p.K);

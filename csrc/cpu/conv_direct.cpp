@@ -70,7 +70,7 @@ struct Direct {
   using A = Accumulator<T>;
   const ConvProblem& p;
   View5<T> x, w, y, residual;
-  Channelwise<T> bias, scale, shift;
+  Channelwise<T> bias, scale, shift, filter_scale;
   explicit Direct(const ConvArgs& a)
       : p(*a.problem),
         x(a.x),
@@ -79,7 +79,8 @@ struct Direct {
         residual(a.residual),
         bias(a.bias),
         scale(a.scale),
-        shift(a.shift) {}
+        shift(a.shift),
+        filter_scale(a.filter_scale) {}
 
   A load(int64_t n, int64_t c, const int64_t (&at)[3]) const {
     A v = A(x.at(n, c, at));
@@ -97,9 +98,12 @@ struct Direct {
       for_each_tap(p, o, [&](const int64_t(&tap)[3], const int64_t(&at)[3]) {
         for (int64_t c = 0; c < Cg; ++c) sum += load(n, c0 + c, at) * A(w.at(k, c, tap));
       });
+      if (p.epilogue.scale) sum *= A(filter_scale[k]);
       if (p.epilogue.bias) sum += A(bias[k]);
       if (p.epilogue.residual) sum += A(residual.at(n, k, o));
-      if (p.epilogue.activation == Unary::relu) sum = sum < 0 ? A(0) : sum;
+      sum = sum < A(p.epilogue.low())    ? A(p.epilogue.low())
+            : sum > A(p.epilogue.high()) ? A(p.epilogue.high())
+                                         : sum;
       y.at(n, k, o) = T(sum);
     }
   }

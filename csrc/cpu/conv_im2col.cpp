@@ -57,16 +57,29 @@ PatchGemm backward_product(const ConvProblem& p, const Volume& dy, const Volume&
   return g;
 }
 
-struct ForwardSpace {
-  float *filters, *transposed, *prologue, *bias, *scratch;
-  size_t scratch_floats, bytes;
-  ForwardSpace(const ConvProblem& p, int threads, void* base) {
+/// Filters packed and, where that is wanted, transposed: what may be kept.
+struct ForwardFilters {
+  float *packed, *transposed;
+  size_t bytes;
+  ForwardFilters(const PatchGemm& g, void* base) {
     FloatArena arena(base);
-    const int64_t depth = p.taps() * p.channels_per_group(), columns = p.filters_per_group();
-    filters = arena.take(packed_filter_floats(p.G, depth, columns));
+    packed = arena.take(packed_filter_floats(g.groups, g.depth, g.columns));
+    transposed = arena.take(patch_gemm_is_narrow(g) ? packed_filter_floats(g.groups, g.depth, g.columns) : 0);
+    bytes = arena.bytes();
+  }
+};
+
+struct ForwardSpace {
+  float *filters, *prologue, *scale, *bias, *scratch;
+  size_t scratch_floats, bytes;
+  /// With `kept`, filters lie there.
+  ForwardSpace(const ConvProblem& p, int threads, void* kept, void* base) {
+    FloatArena arena(base);
     const PatchGemm g = forward_product(p, Volume{});
-    transposed = arena.take(patch_gemm_is_narrow(g) ? packed_filter_floats(p.G, depth, columns) : 0);
+    filters = static_cast<float*>(kept);
+    if (!kept) filters = arena.take(ForwardFilters(g, nullptr).bytes / sizeof(float));
     prologue = arena.take(p.prologue.scale_shift ? 2 * p.C : 0);
+    scale = arena.take(p.epilogue.scale ? p.K : 0);
     bias = arena.take(p.epilogue.bias ? p.K : 0);
     scratch_floats = patch_gemm_scratch_floats(g);
     scratch = arena.take(threads * scratch_floats);
@@ -134,27 +147,29 @@ void conv_set_prologue(const ConvArgs& args, float* vectors, Gather* gather) {
 }
 
 size_t conv_im2col_forward_bytes(const ConvProblem& p, int threads) {
-  return ForwardSpace(p, threads, nullptr).bytes;
+  return ForwardSpace(p, threads, nullptr, nullptr).bytes;
 }
 
 void conv_im2col_forward(const ConvArgs& args) {
   const ConvProblem& p = *args.problem;
-  const ForwardSpace space(p, args.threads, args.workspace);
+  const ForwardSpace space(p, args.threads, args.filters, args.workspace);
   const Volume x = volume(args.x);
   PatchGemm g = forward_product(p, x);
+  const ForwardFilters filters(g, space.filters);
   conv_set_prologue(args, space.prologue, &g.gather);
-  g.filter = space.filters;
+  g.filter = filters.packed;
+  g.narrow_filter = filters.transposed;
   g.out = volume(args.y);
-  g.relu = p.epilogue.activation == Unary::relu;
-  if (p.epilogue.bias) {
-    conv_copy_vector(args.bias, p.K, space.bias);
-    g.bias = space.bias;
-  }
+  g.low = p.epilogue.low();
+  g.high = p.epilogue.high();
+  if (p.epilogue.bias) g.bias = conv_copy_vector(args.bias, p.K, space.bias);
+  if (p.epilogue.scale) g.scale = conv_copy_vector(args.filter_scale, p.K, space.scale);
   if (p.epilogue.residual) g.residual = volume(args.residual);
   if (g.rows == 0) return;
-  conv_pack_forward(p, volume(args.w), space.filters, args.threads);
-  g.narrow_filter = space.transposed;
-  if (patch_gemm_is_narrow(g)) patch_gemm_transpose_filter(g, space.transposed);
+  if (!args.filters_filled) {
+    conv_pack_forward(p, volume(args.w), filters.packed, args.threads);
+    if (patch_gemm_is_narrow(g)) patch_gemm_transpose_filter(g, filters.transposed);
+  }
   parallel_for(
       patch_gemm_tasks(g),
       [&](int64_t task, int slot) { patch_gemm_task(g, task, space.scratch + slot * space.scratch_floats); },
@@ -183,6 +198,12 @@ void conv_im2col_backward_input(const ConvArgs& args) {
 
 const char* conv_im2col_unsupported(const ConvProblem& p, Pass, const DeviceProps&) {
   return p.dtype == DType::float32 ? nullptr : "float32 only";
+}
+
+ConvFilters conv_im2col_filters(const ConvProblem& p, Pass pass) {
+  if (pass != Pass::forward) return {};
+  const PatchGemm g = forward_product(p, Volume{});
+  return {ForwardFilters(g, nullptr).bytes, patch_gemm_is_narrow(g)};
 }
 
 size_t conv_im2col_workspace_bytes(const ConvProblem& p, Pass pass, const DeviceProps& props) {

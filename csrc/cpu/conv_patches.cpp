@@ -215,10 +215,11 @@ void conv_fold_padding(const ConvProblem& p, const Volume& padded, const Volume&
       threads);
 }
 
-void conv_copy_vector(const Tensor& t, int64_t n, float* dst) {
+const float* conv_copy_vector(const Tensor& t, int64_t n, float* dst) {
   const float* src = t.data<float>();
   const int64_t stride = t.ndim() ? t.strides[0] : 0;
   for (int64_t i = 0; i < n; ++i) dst[i] = src[i * stride];
+  return dst;
 }
 
 }  // namespace fastcnn::cpu

@@ -58,8 +58,8 @@ ConvProblem conv_with_padding_inside(ConvProblem p);
 /// dx[cell] = sum of the padded gradient over the cell's images, in a fixed order.
 void conv_fold_padding(const ConvProblem& p, const Volume& padded, const Volume& dx, int threads);
 
-/// A bias or the like, whatever its stride, to contiguous memory.
-void conv_copy_vector(const Tensor& t, int64_t n, float* dst);
+/// A bias or the like, whatever its stride, to contiguous memory; returns that.
+const float* conv_copy_vector(const Tensor& t, int64_t n, float* dst);
 
 /// Hands out pieces of a workspace; from a null base it only counts. Pieces start on 64-byte boundaries.
 class FloatArena {

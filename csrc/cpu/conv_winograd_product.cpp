@@ -5,8 +5,10 @@
 // M, and M is transformed to outputs while it is in L2. Where there are many blocks a task is a block; V is a thread's
 // own and stays in its cache. Where there are few, V of all blocks is computed first and a task is a block and a part.
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 
+#include "cpu/conv_algos.h"
 #include "cpu/conv_im2col.h"
 #include "cpu/conv_winograd.h"
 #include "cpu/isa.h"
@@ -54,14 +56,17 @@ struct Product {
 };
 
 struct Space {
-  float *filters, *v, *zeros, *prologue, *bias, *scratch;
+  float *filters, *v, *zeros, *prologue, *scale, *bias, *scratch;
   size_t m_floats, v_floats, chunk_floats, scratch_floats, bytes;
-  Space(const ConvProblem& p, Pass pass, const Product& product, int threads, void* base) {
+  /// With `kept`, filters lie there.
+  Space(const ConvProblem& p, Pass pass, const Product& product, int threads, void* kept, void* base) {
     FloatArena arena(base);
-    filters = arena.take(product.by_chunks ? 0 : product.filters.floats());
+    filters = static_cast<float*>(kept);
+    if (!kept) filters = arena.take(product.by_chunks ? 0 : product.filters.floats());
     v = arena.take(product.shared ? product.blocks * product.v_block : 0);
     zeros = arena.take(product.v_row);
     prologue = arena.take(pass == Pass::forward && p.prologue.scale_shift ? 2 * p.C : 0);
+    scale = arena.take(pass == Pass::forward && p.epilogue.scale ? p.K : 0);
     bias = arena.take(pass == Pass::forward && p.epilogue.bias ? p.K : 0);
     m_floats = product.grid.points() * product.m_position;
     v_floats = product.shared ? 0 : product.v_block;
@@ -82,8 +87,9 @@ struct Run {
   bool turned;
   Volume out, residual;
   int64_t depth;
-  const float* bias;
-  bool relu;
+  const float *scale = nullptr, *bias = nullptr;
+  float low = -INFINITY, high = INFINITY;
+  bool packed = false;  // filters are there already
 };
 
 void load(const Run& run, const WinogradBlock& block, int first, int last, float* v, float* stage) {
@@ -145,8 +151,9 @@ void store(const Run& run, const WinogradBlock& block, int64_t part, float* m, f
   s.channels = std::min(f.part_columns, f.columns - channel);
   s.out_row = run.out.axis[1];
   s.out_col = run.out.axis[2];
+  s.scale = run.scale ? run.scale + channel : nullptr;
   s.bias = run.bias ? run.bias + channel : nullptr;
-  s.relu = run.relu;
+  s.low = run.low, s.high = run.high;
   for (int i = 0; i < block.count(); ++i) {
     const WinogradTile& t = block[i];
     const auto place = [&](const Volume& v) {
@@ -179,7 +186,7 @@ void store(const Run& run, const WinogradBlock& block, int64_t part, float* m, f
 
 void pack(const Run& run, const Space& space, int threads) {
   const WinogradFilters& f = run.product.filters;
-  if (run.product.by_chunks) return;
+  if (run.product.by_chunks || run.packed) return;
   parallel_for(
       f.parts * f.chunks,
       [&](int64_t task, int slot) {
@@ -245,14 +252,24 @@ void execute(const Run& run, const Space& space, int threads) {
 
 }  // namespace
 
+ConvFilters conv_winograd_filters(const ConvProblem& p, Pass pass) {
+  if (pass != Pass::forward) return {};
+  const Product product(p, pass);
+  if (product.by_chunks)
+    return {};  // to make them anew is faster than to read four times as many from memory
+  FloatArena arena(nullptr);
+  arena.take(product.filters.floats());
+  return {arena.bytes(), uint64_t(product.filters.points_h * 16 + product.filters.points_w)};
+}
+
 size_t conv_winograd_product_bytes(const ConvProblem& p, Pass pass, int threads) {
-  return Space(p, pass, Product(p, pass), threads, nullptr).bytes;
+  return Space(p, pass, Product(p, pass), threads, nullptr, nullptr).bytes;
 }
 
 void conv_winograd_forward(const ConvArgs& args) {
   const ConvProblem& p = *args.problem;
   const Product product(p, Pass::forward);
-  const Space space(p, Pass::forward, product, args.threads, args.workspace);
+  const Space space(p, Pass::forward, product, args.threads, args.filters, args.workspace);
   if (product.blocks == 0) return;
   std::fill_n(space.zeros, p.C, 0.0f);
   Run run{product,
@@ -262,21 +279,20 @@ void conv_winograd_forward(const ConvArgs& args) {
           false,
           volume(args.y),
           {},
-          p.out[0],
-          nullptr,
-          p.epilogue.activation == Unary::relu};
-  if (p.epilogue.bias) {
-    conv_copy_vector(args.bias, p.K, space.bias);
-    run.bias = space.bias;
-  }
+          p.out[0]};
+  run.low = p.epilogue.low();
+  run.high = p.epilogue.high();
+  if (p.epilogue.bias) run.bias = conv_copy_vector(args.bias, p.K, space.bias);
+  if (p.epilogue.scale) run.scale = conv_copy_vector(args.filter_scale, p.K, space.scale);
   if (p.epilogue.residual) run.residual = volume(args.residual);
+  run.packed = args.filters_filled;
   execute(run, space, args.threads);
 }
 
 void conv_winograd_backward_input(const ConvArgs& args) {
   const ConvProblem& p = *args.problem;
   const Product product(p, Pass::backward_input);
-  const Space space(p, Pass::backward_input, product, args.threads, args.workspace);
+  const Space space(p, Pass::backward_input, product, args.threads, nullptr, args.workspace);
   if (product.blocks == 0) return;
   const Run run{product,
                 {volume(args.y),
@@ -291,9 +307,7 @@ void conv_winograd_backward_input(const ConvArgs& args) {
                 true,
                 volume(args.x),
                 {},
-                p.in[0],
-                nullptr,
-                false};
+                p.in[0]};
   std::fill_n(space.zeros, p.K, 0.0f);
   execute(run, space, args.threads);
 }

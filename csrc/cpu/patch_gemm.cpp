@@ -110,12 +110,15 @@ class PixelWalk {
   int64_t n_, at_[3];
 };
 
-/// Epilogue of a block: `values` holds `rows` x `columns`, from pixel `row` and channel `channel` on.
+/// Epilogue of a block that no tile could finish: `values` holds `rows` x `columns`, from pixel `row` and channel `channel` on.
 void finish(const PatchGemm& p, int64_t row, int64_t rows, int64_t channel, int64_t columns, float* values,
             int64_t stride) {
   PixelWalk walk(p.gather.axis, row);
   for (int64_t r = 0; r < rows; ++r, values += stride, walk.next()) {
-    if (p.bias)
+    if (p.scale)
+      for (int64_t j = 0; j < columns; ++j)
+        values[j] = values[j] * p.scale[channel + j] + p.bias[channel + j];
+    else if (p.bias)
       for (int64_t j = 0; j < columns; ++j) values[j] += p.bias[channel + j];
     if (p.residual.data) {
       const float* add = p.residual.data + walk.offset(p.residual) + channel * p.residual.channel;
@@ -124,9 +127,19 @@ void finish(const PatchGemm& p, int64_t row, int64_t rows, int64_t channel, int6
       else
         for (int64_t j = 0; j < columns; ++j) values[j] += add[j * p.residual.channel];
     }
-    if (p.relu)
-      for (int64_t j = 0; j < columns; ++j) values[j] = values[j] < 0.0f ? 0.0f : values[j];
+    for (int64_t j = 0; j < columns; ++j)
+      values[j] = values[j] < p.low ? p.low : values[j] > p.high ? p.high : values[j];
   }
+}
+
+/// The epilogue of a tile whose rows lie `residual_row` apart in the residual, which starts at `residual`.
+GemmFinish tile_finish(const PatchGemm& p, int64_t channel, const float* residual, int64_t residual_row) {
+  return {p.scale ? p.scale + channel : nullptr,
+          p.bias ? p.bias + channel : nullptr,
+          residual,
+          residual_row,
+          p.low,
+          p.high};
 }
 
 /// Staged rows to their places in `out`.
@@ -172,6 +185,7 @@ void line_task(const PatchGemm& p, const Gather& gather, const PatchLines& lines
   const PatchWindow window = patch_window(gather, lines, image, first, count, false, scratch);
   float* staged = scratch + lines.window_floats;
   const bool in_place = p.out.channel == 1;
+  const bool in_tiles = p.finishes() && !narrow && (!p.residual.data || p.residual.channel == 1);
 
   GemmSegment segment[kMaxSegments];
   GemmTile t;
@@ -195,14 +209,19 @@ void line_task(const PatchGemm& p, const Gather& gather, const PatchLines& lines
       t.n = static_cast<int>(columns);
       isa.gemm.dot(&t);
     } else {
+      const float* residual = p.residual.data;
+      if (residual) residual += image * p.residual.batch + (first + i) * p.residual.axis[1];
       for (int64_t j = 0; j < columns; j += nr) {
+        const GemmFinish last =
+            tile_finish(p, channel + j, residual ? residual + channel + j : nullptr, p.residual.axis[2]);
+        t.finish = in_tiles ? &last : nullptr;
         t.b = filter + j * p.depth;
         t.c = c + j;
         t.n = static_cast<int>(std::min(nr, columns - j));
         isa.gemm.tile(&t);
       }
     }
-    if (p.bias || p.residual.data || p.relu) finish(p, row, lines.width, channel, columns, c, t.c_row);
+    if (p.finishes() && !in_tiles) finish(p, row, lines.width, channel, columns, c, t.c_row);
     if (!in_place) scatter(p, row, lines.width, channel, columns, c);
   }
 }
@@ -270,6 +289,12 @@ void patch_gemm_task(const PatchGemm& p, int64_t task, float* scratch) {
   float* c = flat >= 0 ? p.out.data + row * flat + channel : scratch + kBlockRows * step;
   const int64_t c_row = flat >= 0 ? flat : columns;
 
+  const int64_t flat_residual = p.residual.data && p.residual.channel == 1
+                                    ? flat_stride(p.residual.batch, p.residual.axis, p.gather.axis, p.rows)
+                                    : -1;
+  const bool in_tiles = p.finishes() && (!p.residual.data || flat_residual >= 0);
+  const float* residual = p.residual.data ? p.residual.data + row * flat_residual : nullptr;
+
   int64_t k = 0;
   do {
     GemmTile t;
@@ -290,6 +315,9 @@ void patch_gemm_task(const PatchGemm& p, int64_t task, float* scratch) {
     // The next block of a source that is read in place.
     t.prefetch = plain == p.depth && t.k == p.depth ? t.a + rows * plain : nullptr;
     for (int64_t j = 0; j < columns; j += nr) {
+      const GemmFinish last =
+          tile_finish(p, channel + j, residual ? residual + channel + j : nullptr, flat_residual);
+      t.finish = in_tiles && k + t.k == p.depth ? &last : nullptr;
       t.b = filter + j * p.depth + k * nr;
       t.c = c + j;
       t.n = static_cast<int>(std::min(nr, columns - j));
@@ -299,7 +327,7 @@ void patch_gemm_task(const PatchGemm& p, int64_t task, float* scratch) {
     k += t.k;
   } while (k < p.depth);
 
-  if (p.bias || p.residual.data || p.relu) finish(p, row, rows, channel, columns, c, c_row);
+  if (p.finishes() && !in_tiles) finish(p, row, rows, channel, columns, c, c_row);
   if (flat < 0) scatter(p, row, rows, channel, columns, c);
 }
 

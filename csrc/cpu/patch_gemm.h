@@ -3,6 +3,7 @@
 // (patch_lines.h), else gathered block by block into per-thread scratch. forward and each residue class of backward_input are one PatchGemm each.
 #pragma once
 
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 
@@ -25,10 +26,11 @@ struct PatchGemm {
   const float* filter;         ///< packed_filter_floats(...): [group][panel][depth][nr]
   const float* narrow_filter;  ///< where patch_gemm_is_narrow: the same, each panel transposed
   Volume out;                  ///< rows are its pixels (n, d, h, w), channels are group * columns + column
-  // relu(out + bias[channel] + residual), each where present.
-  const float* bias = nullptr;
+  // min(high, max(low, out * scale[channel] + bias[channel] + residual)), each where present.
+  const float *scale = nullptr, *bias = nullptr;
   Volume residual;
-  bool relu = false;
+  float low = -INFINITY, high = INFINITY;
+  bool finishes() const { return bias || residual.data || low > -INFINITY || high < INFINITY; }
 };
 
 /// The stride of the source's pixels if the patch of a row is a row of the source, in order, so that there is

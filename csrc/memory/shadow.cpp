@@ -1,5 +1,7 @@
 #include "memory/shadow.h"
 
+#include "memory/kept.h"
+
 namespace fastcnn {
 
 /// One twin per storage; a converted tensor has one of its own, told apart by its offset.
@@ -20,6 +22,7 @@ std::shared_ptr<Storage> Shadow::twin_storage(const Tensor& t, size_t bytes, Cat
     known = std::move(borrowed);
   } else {
     known = new_storage(twin_, bytes, category);
+    if (offset < 0) copy_kept(*t.storage, *known);
   }
   slot = known;
   return known;

@@ -1,11 +1,15 @@
 // Storages whose memory comes from the device's allocator.
 #pragma once
 
+#include <memory>
+#include <vector>
+
 #include "common/tensor.h"
 #include "memory/allocator.h"
 
 namespace fastcnn {
 
+class Kept;
 struct AllocatedStorage;
 
 /// Wants something of a storage's contents when everybody else has let go of it.
@@ -18,6 +22,7 @@ struct Heir {
 struct AllocatedStorage final : Storage {
   Block block;
   std::weak_ptr<Heir> heir;
+  std::vector<std::shared_ptr<Kept>> kept;  ///< memory/kept.h, which guards it
   ~AllocatedStorage() override {
     if (const std::shared_ptr<Heir> waiting = heir.lock()) waiting->inherit(*this);
     allocator_for(device).free(block);

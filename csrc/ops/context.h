@@ -5,7 +5,7 @@
 
 #include "common/tensor.h"
 #include "memory/allocator.h"
-#include "memory/storage.h"
+#include "memory/kept.h"
 
 namespace fastcnn::ops {
 

@@ -1,7 +1,11 @@
 #include "ops/conv.h"
 
+#include <utility>
+
 #include "common/elementwise.h"
+#include "common/norm_fold.h"
 #include "cpu/conv_algos.h"
+#include "cpu/norm_fold.h"
 #include "cuda/conv_algos.h"
 #include "memory/op_clock.h"
 #include "memory/workspace.h"
@@ -10,28 +14,41 @@ namespace fastcnn::ops {
 
 namespace {
 
+thread_local bool keeps_filters = true;
+
 const std::vector<ConvAlgo>& table_of(const DeviceProps& props) {
   return props.backend == DeviceType::cuda ? cuda::conv_algos() : cpu::conv_algos();
 }
 
 // Plans, takes the workspace and runs; every output tensor exists already. An empty output needs no kernel, but a
 // request that cannot be met is an error all the same: whether a call is legal does not depend on the batch.
-void run(const char* op, ConvArgs& args, Pass pass, const AlgoRequest& request, const Tensor& output) {
+// `fold` is a kernel to be run before.
+void run(const char* op, ConvArgs& args, Pass pass, const AlgoRequest& request, const Tensor& output,
+         const NormFoldParams* fold = nullptr) {
   const Context ctx = context_of(output);
   const DeviceProps& props = ctx.props();
   const ConvPlan chosen = plan(table_of(props), *args.problem, pass, props, request);
   if (output.numel() == 0) return;
   note_op(chosen.algo->name);
-  const Workspace workspace(ctx.device, chosen.workspace_bytes);
+  // The plan is the same where others may write to the filters unseen; only, nothing is kept then.
+  const bool keep = chosen.filters.bytes > 0 && may_keep(args.w);
+  KeptUse filters =
+      keep ? KeptUse(args.w, {chosen.algo->name, props.isa, chosen.filters.layout, chosen.filters.bytes})
+           : KeptUse();
+  args.workspace_bytes = chosen.workspace_bytes - (keep ? chosen.filters.bytes : 0);
+  const Workspace workspace(ctx.device, args.workspace_bytes);
   args.workspace = workspace.data();
-  args.workspace_bytes = chosen.workspace_bytes;
   args.threads = props.threads;
-  if (ctx.device.is_meta()) return;
+  if (ctx.device.is_meta()) return filters.done();
   if (!chosen.algo->run)
     fail<DeviceError>(op, ": this build has no kernel for algo='", chosen.algo->name, "' on ",
                       to_string(ctx.device));
   if (ctx.device.type == DeviceType::cuda) use_device(ctx.device);
+  if (fold) launch(ctx, op, *fold, cpu::norm_fold);
+  args.filters = filters.data();
+  args.filters_filled = filters.filled();
   chosen.algo->run(args, pass, ctx.stream);
+  filters.done();
 }
 
 void check_operands(const char* op, std::initializer_list<const Tensor*> tensors) {
@@ -44,6 +61,29 @@ void check_channelwise(const char* op, const char* what, const Tensor& t, int64_
   FC_CHECK(t.ndim() == 1 && t.shape[0] == count, op, ": ", what, " has shape ", to_string(t.shape), " (",
            t.numel(), t.numel() == 1 ? " entry" : " entries", "), expected (", count, ",): the layer has ",
            count, " ", of);
+}
+
+// The norm's vectors, checked, and where the folded ones will be: the rows of `folded`, (2, channels).
+NormFoldParams fold_params(const char* op, const ConvNorm& norm, const MaybeTensor& before,
+                           const Tensor& folded) {
+  const int64_t channels = folded.shape[1];
+  NormFoldParams p{};
+  const auto vector = [&](const char* what, const Tensor& t) {
+    check_operands(op, {&folded, &t});
+    check_channelwise(op, what, t, channels, "filters");
+    return NormFoldParams::Vector{t.raw(), t.strides[0]};
+  };
+  p.dtype = folded.dtype;
+  p.channels = channels;
+  p.mean = vector("the norm's mean", norm.mean);
+  p.var = vector("the norm's variance", norm.var);
+  if (norm.weight) p.weight = vector("the norm's weight", *norm.weight);
+  if (norm.bias) p.bias = vector("the norm's bias", *norm.bias);
+  if (before) p.before = {before->raw(), before->strides[0]};
+  p.eps = norm.eps;
+  p.scale = folded.raw();
+  p.shift = folded.select(0, 1).raw();
+  return p;
 }
 
 // "conv2d.forward". Built once per thread and combination, of which there are about a dozen: a call on a tiny
@@ -63,10 +103,14 @@ const char* scope_name(const char* op, Pass pass) {
 
 }  // namespace
 
+bool set_keeps_filters(bool keeps) { return std::exchange(keeps_filters, keeps); }
+
 Tensor conv_forward(const char* op, const Tensor& x, const Tensor& w, const ConvFusion& fusion,
-                    const ConvGeometry& geometry, const AlgoRequest& request) {
+                    const ConvGeometry& geometry, const AlgoRequest& request, bool reuse) {
   const OpScope scope(scope_name(op, Pass::forward));
   check_operands(op, {&x, &w});
+  reuse = reuse && keeps_filters;
+  if (!reuse && keeps_filters && w.storage->keeps.load(std::memory_order_relaxed)) forget_kept(*w.storage);
   ConvProblem problem(op, x.shape, w.shape, geometry, x.dtype);
   ConvArgs args(problem);
   const auto take = [&](const MaybeTensor& t, Tensor& slot) {
@@ -90,12 +134,25 @@ Tensor conv_forward(const char* op, const Tensor& x, const Tensor& w, const Conv
   }
   problem.prologue.activation = fusion.prologue_activation;
   problem.epilogue.activation = fusion.epilogue_activation;
-  for (Unary a : {fusion.prologue_activation, fusion.epilogue_activation})
-    FC_CHECK(a == Unary::copy || a == Unary::relu, op, ": cannot fuse ", name_of(a), ", expected relu");
+  const Unary before = fusion.prologue_activation, after = fusion.epilogue_activation;
+  FC_CHECK(before == Unary::copy || before == Unary::relu, op, ": cannot fuse ", name_of(before),
+           " in front, expected relu");
+  FC_CHECK(after == Unary::copy || after == Unary::relu || after == Unary::relu6, op, ": cannot fuse ",
+           name_of(after), ", expected relu or relu6");
+  problem.reuses_filters = reuse;
   args.x = x;
   args.w = w;
   args.y = empty_channels_last(problem.output_shape(), x.dtype, x.device());
-  run(op, args, Pass::forward, request, args.y);
+  if (!fusion.norm) {
+    run(op, args, Pass::forward, request, args.y);
+    return args.y;
+  }
+  const Tensor folded = empty({2, problem.K}, x.dtype, x.device(), Category::workspace);
+  const NormFoldParams fold = fold_params(op, *fusion.norm, fusion.bias, folded);
+  problem.epilogue.scale = problem.epilogue.bias = true;
+  args.filter_scale = folded.select(0, 0);
+  args.bias = folded.select(0, 1);
+  run(op, args, Pass::forward, request, args.y, &fold);
   return args.y;
 }
 
@@ -139,10 +196,12 @@ ConvGradients conv_backward(const char* op, const Tensor& x, const Tensor& w, co
 }
 
 std::vector<ConvRow> conv_rows(const Dims& x_shape, const Dims& w_shape, const ConvGeometry& geometry,
-                               Pass pass, DType dtype, Device device, const AlgoRequest& request, bool bias) {
+                               Pass pass, DType dtype, Device device, const AlgoRequest& request, bool bias,
+                               bool reuse) {
   FC_CHECK_TYPE(is_float(dtype), "conv_algorithms: got dtype ", name_of(dtype), ", expected a float dtype");
   ConvProblem problem("conv_algorithms", x_shape, w_shape, geometry, dtype);
   problem.epilogue.bias = bias && pass == Pass::forward;
+  problem.reuses_filters = reuse && pass == Pass::forward;
   std::vector<ConvRow> rows;
   const DeviceProps& props = device_props(device);
   plan(table_of(props), problem, pass, props, request, &rows);

@@ -48,7 +48,7 @@ void unary_(Unary op, const Tensor& x, double p0, double p1) {
   FC_CHECK_TYPE(!returns_bool(op), name_of(op), ": has no in-place form (its result is bool)");
   check_writable(name_of(op), x);
   run(context_of(x), op, x, x, p0, p1);
-  ++x.storage->version;
+  changed(x);
 }
 
 Tensor binary(Binary op, const Tensor& a, const Tensor& b, double p0, double p1) {
@@ -75,7 +75,7 @@ void binary_(Binary op, const Tensor& a, const Tensor& b, double p0, double p1) 
   FC_CHECK(shape == a.shape, name, ": in-place result has shape ", to_string(shape),
            ", expected the target's ", to_string(a.shape));
   run(context_of(a), op, a, a, unaliased(a, b, true).expand(a.shape), p0, p1);
-  ++a.storage->version;
+  changed(a);
 }
 
 Tensor binary_scalar(Binary op, const Tensor& x, double scalar, bool reversed, double p0, double p1) {
@@ -126,7 +126,7 @@ void copy_(const Tensor& dst, const Tensor& src) {
              to_string(to));
     copy_across(dst, from);
   }  // else a twin of the CPU, which takes any data: there is nothing to move
-  ++dst.storage->version;
+  changed(dst);
 }
 
 Tensor to(const Tensor& x, DType dtype, Device device, bool keep_order, Category category) {

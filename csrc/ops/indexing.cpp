@@ -152,7 +152,7 @@ void index_put_(const char* op, const Tensor& x, const Indices& indices, const T
   FC_CHECK(broadcast_shapes(values.shape, l.shape, op) == l.shape, op, ": values have shape ",
            to_string(values.shape), ", expected one that broadcasts to ", to_string(l.shape));
   run(op, x, l, unaliased(x, values, false).expand(l.shape));
-  ++x.storage->version;
+  changed(x);
 }
 
 Tensor gather(const char* op, const Tensor& x, int64_t axis, const Tensor& index) {
@@ -183,7 +183,7 @@ void scatter_(const char* op, const Tensor& x, int64_t axis, const Tensor& index
   p.x_lines = lines_like(x, index, p.axis);
   p.value_lines = lines_like(from, index, p.axis);
   if (index.numel() > 0) launch(context_of(x), op, p, cpu::gather);
-  ++x.storage->version;
+  changed(x);
 }
 
 Tensor nonzero(const char* op, const Tensor& x) {

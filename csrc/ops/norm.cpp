@@ -92,8 +92,8 @@ NormOutput forward(const char* op, NormForwardParams& a, const Tensor& x, const 
   a.partial = static_cast<double*>(workspace.data());
   if (p.channels > 0 && p.outer > 0) launch(context_of(x), op, a, cpu::norm_forward, FC_CUDA(norm_forward));
   if (update) {
-    ++mean->storage->version;
-    ++var->storage->version;
+    changed(*mean);
+    changed(*var);
   }
   return out;
 }

@@ -166,8 +166,8 @@ void optim_step(const OptimSettings& settings, const std::vector<Tensor*>& param
   }
   for (const Detour& d : detours) copy_(d.original, d.copy);
   for (size_t i : active) {
-    ++params[i]->storage->version;
-    for (const auto& list : states) ++list[i]->storage->version;
+    changed(*params[i]);
+    for (const auto& list : states) changed(*list[i]);
   }
 }
 

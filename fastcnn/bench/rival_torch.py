@@ -116,12 +116,18 @@ def _conv(shape: dict[str, Any], pass_: str, padding: Any, x: Any, w: Any, dy: A
     return backward
 
 
-def _norm_act(norm: Any, input: Any, residual: Any = None) -> Any:
+def _conv_norm(conv: Any, norm: Any, x: Any, activation: str | None = None, residual: Any = None) -> Any:
     """As torchvision writes it: in place."""
-    y = norm(input)
+    y = norm(conv(x))
     if residual is not None:
         y += residual
-    return F.relu(y, inplace=True)
+    if activation is None:
+        return y
+    return F.relu(y, inplace=True) if activation == "relu" else F.relu6(y, inplace=True)
+
+
+def _add_to(x: Any, block: Any) -> Any:
+    return x + block(x)
 
 
 def _relu_pool(pool: Any, x: Any) -> Any:
@@ -146,7 +152,8 @@ def zoo() -> Any:
     autograd.Tensor = torch.Tensor  # type: ignore[attr-defined]
     sys.modules["fastcnn.autograd"] = autograd
     fusion = types.ModuleType("fastcnn.nn.fusion")
-    fusion.norm_act, fusion.relu_pool = _norm_act, _relu_pool  # type: ignore[attr-defined]
+    for function in (_conv_norm, _add_to, _relu_pool):
+        setattr(fusion, function.__name__[1:], function)
     sys.modules[fusion.__name__] = fusion
     assert importlib.util.find_spec("fastcnn.models") is not None
     return importlib.import_module("fastcnn.models")

@@ -208,11 +208,13 @@ _geometries: dict[Any, Any] = {}  # of calls with numeric padding, which do not 
 
 def _conv(
     axes: int, x: Tensor, w: Tensor, bias: Tensor | None, stride: Any, padding: Any, dilation: Any, groups: int,
-    padding_mode: str, algo: Algo, limit: Limit,
+    padding_mode: str, algo: Algo, limit: Limit, tail: Any = None,
 ) -> Tensor:  # fmt: skip
+    """`tail` is (norm, residual, activation) of a call that is not recorded: batch norm by given statistics as
+    (mean, var, weight, bias, eps) or None, a tensor to add or None, "relu", "relu6" or "copy"."""
     op = _OPS[axes - 1]
     try:
-        if x.ndim == axes + 1:  # one image without the batch axis
+        if tail is None and x.ndim == axes + 1:  # one image without the batch axis
             from fastcnn.functional.shape import reshape, unsqueeze
 
             y = _conv(
@@ -231,9 +233,11 @@ def _conv(
             if key is not None and not isinstance(padding, str) and len(_geometries) < 1000:
                 _geometries[key] = shape
         rows = requests(algo, limit)
+        if tail is not None:
+            return _core.conv_forward_tail(op, x, w, bias, *tail, shape, rows[0], True)
         if _core.records(x, w, bias):
             return Conv.apply(x, w, bias, op, shape, rows)
-        return _core.conv_forward(op, x, w, bias, shape, rows[0])
+        return _core.conv_forward(op, x, w, bias, shape, rows[0], True)
     except (TypeError, AttributeError):
         check_operands(op, input=x, weight=w, bias=bias)
         raise

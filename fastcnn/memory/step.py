@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from fastcnn._loader import _core
 from fastcnn.autograd import Tensor
 from fastcnn.shadow import DryRun
 from fastcnn.training import accumulate_step, eval_step, train_step
@@ -158,7 +159,11 @@ class Step:
         if self._guessed:
             self.target = (self.batch,), "int64"
             return
-        _, output = eval_step(self.model, None, self._inputs(self.batch), None, run.device, self.dtype)
+        keeps = _core.set_keeps_filters(False)  # what the step itself finds is as it was
+        try:
+            _, output = eval_step(self.model, None, self._inputs(self.batch), None, run.device, self.dtype)
+        finally:
+            _core.set_keeps_filters(keeps)
         self.target = self._target_for(output)
 
     def _target_for(self, output: Any) -> tuple[tuple[int, ...], str]:

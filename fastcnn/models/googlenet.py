@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastcnn import functional as F
 from fastcnn import init, nn
 from fastcnn.autograd import Tensor
-from fastcnn.nn.fusion import norm_act
+from fastcnn.nn.fusion import conv_norm
 
 
 class ConvUnit(nn.Module):
@@ -17,7 +17,7 @@ class ConvUnit(nn.Module):
         self.bn = nn.BatchNorm2d(outputs, eps=0.001)
 
     def forward(self, input: Tensor) -> Tensor:
-        return norm_act(self.bn, self.conv(input))
+        return conv_norm(self.conv, self.bn, input, "relu")
 
 
 class Inception(nn.Module):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fastcnn import init, nn
 from fastcnn.autograd import Tensor
+from fastcnn.nn.fusion import add_to
 
 
 def _rounded(channels: float, divisor: int = 8) -> int:
@@ -80,7 +81,7 @@ class InvertedResidual(nn.Module):
         self.residual = stride == 1 and inputs == outputs
 
     def forward(self, input: Tensor) -> Tensor:
-        return input + self.conv(input) if self.residual else self.conv(input)
+        return add_to(input, self.conv) if self.residual else self.conv(input)
 
 
 class MobileNetV2(nn.Module):

@@ -6,11 +6,15 @@ from collections.abc import Sequence
 
 from fastcnn import init, nn
 from fastcnn.autograd import Tensor
-from fastcnn.nn.fusion import norm_act, relu_pool
+from fastcnn.nn.fusion import conv_norm, relu_pool
 
 
 def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Conv2d:
     return nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False)
+
+
+def _shortcut(downsample: nn.Module | None, x: Tensor) -> Tensor:
+    return x if downsample is None else downsample(x)
 
 
 class BasicBlock(nn.Module):
@@ -25,9 +29,8 @@ class BasicBlock(nn.Module):
         self.downsample = downsample
 
     def forward(self, input: Tensor) -> Tensor:
-        y = norm_act(self.bn1, self.conv1(input))
-        y = self.conv2(y)
-        return norm_act(self.bn2, y, input if self.downsample is None else self.downsample(input))
+        y = conv_norm(self.conv1, self.bn1, input, "relu")
+        return conv_norm(self.conv2, self.bn2, y, "relu", _shortcut(self.downsample, input))
 
 
 class Bottleneck(nn.Module):
@@ -43,10 +46,9 @@ class Bottleneck(nn.Module):
         self.downsample = downsample
 
     def forward(self, input: Tensor) -> Tensor:
-        y = norm_act(self.bn1, self.conv1(input))
-        y = norm_act(self.bn2, self.conv2(y))
-        y = self.conv3(y)
-        return norm_act(self.bn3, y, input if self.downsample is None else self.downsample(input))
+        y = conv_norm(self.conv1, self.bn1, input, "relu")
+        y = conv_norm(self.conv2, self.bn2, y, "relu")
+        return conv_norm(self.conv3, self.bn3, y, "relu", _shortcut(self.downsample, input))
 
 
 class ResNet(nn.Module):
@@ -99,7 +101,7 @@ class ResNet(nn.Module):
         return nn.Sequential(*blocks)
 
     def forward(self, input: Tensor) -> Tensor:
-        x = relu_pool(self.maxpool, self.bn1(self.conv1(input)))
+        x = relu_pool(self.maxpool, conv_norm(self.conv1, self.bn1, input))
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
         return self.fc(self.avgpool(x).flatten(1))
 

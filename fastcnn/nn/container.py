@@ -99,8 +99,11 @@ class Sequential(_ModuleSequence):
             for i, module in enumerate(args):
                 self.add_module(str(i), module)
 
-    def forward(self, input: Any) -> Any:
-        return run(list(self._modules.values()), input)
+    _adds = True
+
+    def forward(self, input: Any, *, residual: Any = None) -> Any:
+        """`residual` is added to the output; for :func:`fastcnn.nn.fusion.add_to`."""
+        return run(list(self._modules.values()), input, residual)
 
     def __getitem__(self, index: int | slice) -> Any:
         if isinstance(index, slice):

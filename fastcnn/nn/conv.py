@@ -9,7 +9,7 @@ from fastcnn import functional as F
 from fastcnn import init
 from fastcnn._loader import _core
 from fastcnn.autograd import Tensor
-from fastcnn.functional.conv import Algo, Limit, per_axis
+from fastcnn.functional.conv import Algo, Limit, _conv, per_axis
 from fastcnn.nn.module import Module, Parameter
 from fastcnn.placement import default_device
 from fastcnn.tensor import dtype_name
@@ -17,6 +17,7 @@ from fastcnn.tensor import dtype_name
 __all__ = ["Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d"]
 
 _NAMED = ("same", "same_lower", "valid")
+_FUNCTIONS = (None, F.conv1d, F.conv2d, F.conv3d)
 _MODES = ("zeros", "reflect", "replicate", "circular")
 
 
@@ -140,10 +141,19 @@ class _ForwardConv(_Conv):
             device, dtype, algo, workspace_limit,
         )  # fmt: skip
 
-    def _convolve(self, function: Any, input: Tensor) -> Tensor:
-        return function(
-            input, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups,
-            padding_mode=self.padding_mode, algo=self.algo, workspace_limit=self.workspace_limit,
+    def forward(self, input: Tensor, *, tail: Any = None) -> Tensor:
+        """`tail`: what :mod:`fastcnn.nn.fusion` found to be done to the output in the same pass."""
+        own = self.__dict__
+        geometry = own["stride"], own["padding"], own["dilation"], own["groups"]
+        if tail is not None:
+            weights = own["_parameters"]
+            return _conv(
+                self._axes, input, weights["weight"], weights["bias"], *geometry, own["padding_mode"], own["algo"],
+                own["workspace_limit"], tail,
+            )  # fmt: skip
+        return _FUNCTIONS[self._axes](
+            input, self.weight, self.bias, *geometry, padding_mode=self.padding_mode, algo=self.algo,
+            workspace_limit=self.workspace_limit,
         )  # fmt: skip
 
 
@@ -151,9 +161,6 @@ class Conv1d(_ForwardConv):
     """1-D convolution of (N, C, L); see :class:`Conv2d`."""
 
     _axes = 1
-
-    def forward(self, input: Tensor) -> Tensor:
-        return self._convolve(F.conv1d, input)
 
 
 class Conv2d(_ForwardConv):
@@ -178,17 +185,11 @@ class Conv2d(_ForwardConv):
 
     _axes = 2
 
-    def forward(self, input: Tensor) -> Tensor:
-        return self._convolve(F.conv2d, input)
-
 
 class Conv3d(_ForwardConv):
     """3-D convolution of (N, C, D, H, W); see :class:`Conv2d`."""
 
     _axes = 3
-
-    def forward(self, input: Tensor) -> Tensor:
-        return self._convolve(F.conv3d, input)
 
 
 class _TransposedConv(_Conv):

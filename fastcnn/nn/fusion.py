@@ -5,9 +5,13 @@
   overwrites the new tensor and keeps it, as does the linear or convolution layer behind. One tensor instead of two.
 * Batch norm, then ReLU or ReLU6: one pass, which needs the norm's input only.
 * A layer, then an activation: the activation overwrites what the layer made, which nobody else can hold.
+* In evaluation, where nothing is recorded, a convolution takes along what follows it: batch norm by running statistics
+  (a factor and a shift per filter), an addition, ReLU or ReLU6. One pass; with a batch norm the rounding differs a
+  little from layer after layer, otherwise bits are the same.
 
 A layer takes part only if it is exactly of the class named here, its ``forward`` is the class's, and nobody hooked it:
-whoever looks inside sees layer after layer. Values, gradients and random streams have the same bits either way.
+whoever looks inside sees layer after layer. Values (but for folded batch norms), gradients and random streams have the
+same bits either way.
 """
 
 from __future__ import annotations
@@ -15,7 +19,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from fastcnn.functional.activation import relu
+from fastcnn._loader import _core
+from fastcnn.autograd import Tensor
+from fastcnn.functional.activation import relu, relu6
 from fastcnn.nn.activation import SELU, Hardswish, Hardtanh, LeakyReLU, ReLU, ReLU6, SiLU
 from fastcnn.nn.conv import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 from fastcnn.nn.dropout import Dropout, Dropout1d, Dropout2d, Dropout3d
@@ -40,11 +46,15 @@ from fastcnn.nn.pool import (
     MaxPool3d,
 )  # fmt: skip
 
-__all__ = ["is_plain", "norm_act", "relu_pool", "run"]
+__all__ = ["add_to", "conv_norm", "is_plain", "norm_act", "relu_pool", "run"]
 
+records = _core.records
 _POOLS = frozenset((MaxPool1d, MaxPool2d, MaxPool3d, AdaptiveMaxPool1d, AdaptiveMaxPool2d, AdaptiveMaxPool3d))
 _BATCH_NORMS = frozenset((BatchNorm1d, BatchNorm2d, BatchNorm3d))
+_FOLDED = ("float32", "float64")
+_CONVS = {Conv1d: BatchNorm1d, Conv2d: BatchNorm2d, Conv3d: BatchNorm3d}
 _ACTIVATIONS = {ReLU: "relu", ReLU6: "relu6"}
+_FUNCTIONS = {"relu": relu, "relu6": relu6}
 _DROPS = frozenset((Dropout, Dropout1d, Dropout2d, Dropout3d))
 _OVERWRITING = frozenset((ReLU, ReLU6, LeakyReLU, Hardtanh, SELU, SiLU, Hardswish))
 #: Layers that always return a new tensor and keep none of it.
@@ -56,7 +66,9 @@ _FRESH = frozenset((
 
 def is_plain(module: Any) -> bool:
     """Nobody changed what the module does, or looks at it."""
-    return not any(module._hooks.values()) and "forward" not in module.__dict__
+    own = module.__dict__
+    hooks = own["_hooks"]
+    return not (hooks and any(hooks.values())) and "forward" not in own
 
 
 def _drops(dropout: Any) -> bool:
@@ -67,6 +79,54 @@ def _drops(dropout: Any) -> bool:
 
 def _fuses_activation(norm: Any) -> bool:
     return type(norm) in _BATCH_NORMS and is_plain(norm)
+
+
+def _fold(conv: Any, norm: Any, x: Any, residual: Any) -> Any:
+    """What the plain convolution can take along in this call: False if nothing, since the call is recorded or looked
+    at; None if not the norm; else the norm as ``conv_forward_tail`` wants it.
+    """
+    own = conv.__dict__  # not attribute by attribute: this stands before every small layer of a model
+    weights, hooks = own["_parameters"], own["_hooks"]
+    weight = weights.get("weight")
+    if (hooks and not is_plain(conv)) or "forward" in own or weight is None:
+        return False
+    if not isinstance(x, Tensor) or x.ndim != weight.ndim or records(x, weight, weights["bias"], residual):
+        return False
+    if type(norm) is not _CONVS[type(conv)] or not is_plain(norm):
+        return None
+    own_norm = norm.__dict__
+    buffers, weights = own_norm["_buffers"], own_norm["_parameters"]
+    mean, scale, shift = buffers.get("running_mean"), weights.get("weight"), weights.get("bias")
+    if own_norm["training"] or mean is None or own_norm["num_features"] != own["out_channels"]:
+        return None
+    if weight.dtype not in _FOLDED or records(scale, shift):  # to 16 bits the scale would be rounded
+        return None
+    return mean, buffers["running_var"], scale, shift, own_norm["eps"]
+
+
+def conv_norm(conv: Any, norm: Any, x: Any, activation: str | None = None, residual: Any = None) -> Any:
+    """activation(norm(conv(x)) + residual) for models that call their layers themselves: one pass in evaluation.
+
+    Args:
+        activation: "relu", "relu6" or None.
+        residual: a tensor of the output's shape, or None.
+    """
+    if type(conv) in _CONVS and (fold := _fold(conv, norm, x, residual)):
+        return conv(x, tail=(fold, residual, activation or "copy"))
+    y = conv(x)
+    if activation is not None and _fuses_activation(norm):
+        return norm(y, activation=activation, residual=residual)
+    y = norm(y)
+    if residual is not None:
+        y = residual + y
+    return y if activation is None else _FUNCTIONS[activation](y)
+
+
+def add_to(x: Any, block: Any) -> Any:
+    """x + block(x); a plain Sequential adds x in its last pass if it can."""
+    if type(block).__dict__.get("_adds") and is_plain(block):
+        return block(x, residual=x)
+    return x + block(x)
 
 
 def norm_act(norm: Module, input: Any, residual: Any = None) -> Any:
@@ -86,8 +146,33 @@ def _pools_relu(pool: Any) -> bool:
     return type(pool) in _POOLS and is_plain(pool) and not pool.return_indices
 
 
-def run(modules: Sequence[Module], x: Any) -> Any:
-    """The last module's output, each module given the output of the one before."""
+def _conv_tail(modules: Sequence[Module], i: int, x: Any, residual: Any) -> Any:
+    """(output, number of modules after `i` - 1 that it includes, whether the residual is in it) or None.
+
+    modules[i - 1] is a convolution; it takes along a batch norm, an activation and, if it ends the sequence, the
+    residual.
+    """
+    count, conv = len(modules), modules[i - 1]
+    if i == count and residual is None:
+        return None
+    fold = _fold(conv, modules[i] if i < count else None, x, residual)
+    if fold is False:
+        return None
+    taken, activation = int(fold is not None), "copy"
+    if i + taken < count:
+        after = modules[i + taken]
+        if type(after) in _ACTIVATIONS and is_plain(after):
+            activation = _ACTIVATIONS[type(after)]
+            taken += 1
+    # The residual comes in front of the activation there, but behind it here.
+    adds = i + taken == count and residual is not None and activation == "copy"
+    if taken == 0 and not adds:
+        return None
+    return conv(x, tail=(fold, residual if adds else None, activation)), taken, adds
+
+
+def run(modules: Sequence[Module], x: Any, residual: Any = None) -> Any:
+    """The last module's output, each module given the output of the one before; plus the residual if there is one."""
     fresh = False  # x is of this function alone
     i, count = 0, len(modules)
     while i < count:
@@ -95,7 +180,12 @@ def run(modules: Sequence[Module], x: Any) -> Any:
         kind = type(module)
         i += 1
         after: Any = modules[i] if i < count else None
-        if kind in _OVERWRITING and is_plain(module):
+        if kind in _CONVS and (done := _conv_tail(modules, i, x, residual)) is not None:
+            x, taken, added = done
+            i += taken
+            residual = None if added else residual
+            fresh = False
+        elif kind in _OVERWRITING and is_plain(module):
             if kind is ReLU and _pools_relu(after):
                 x = after(x, relu=True)
                 i += 1
@@ -116,4 +206,4 @@ def run(modules: Sequence[Module], x: Any) -> Any:
         else:
             x = module(x)
             fresh = kind in _FRESH and is_plain(module)
-    return x
+    return x if residual is None else residual + x

@@ -17,7 +17,8 @@ struct DepthwiseLine {
 
 /// Two neighbouring rows of outputs, which share most of the lines that they read:
 /// out[i][pixel, c] = sum over lines and taps of line[first + pixel * stride + tap, c] * filter[i][tap, c], one chain in
-/// the order of lines, then taps; places before 0 and from `extent` on do not count. Then bias and relu.
+/// the order of lines, then taps; places before 0 and from `extent` on do not count.
+/// Then min(high, max(low, out * scale + bias)), each where present; NaN stays.
 struct DepthwiseRows {
   const DepthwiseLine* lines;
   int64_t line_count;  ///< 0 is allowed: the sums are zero
@@ -26,9 +27,9 @@ struct DepthwiseRows {
   float* out[2];        ///< [1] may be nullptr
   int64_t out_step, pixels;
   int64_t channels,
-      channel_block;  ///< so many at a time along the row: their filters stay in the nearest cache
-  const float* bias;  ///< or nullptr
-  bool relu;
+      channel_block;          ///< so many at a time along the row: their filters stay in the nearest cache
+  const float *scale, *bias;  ///< or nullptr; a scale comes with a bias
+  float low, high;
 };
 
 /// sum[line][tap, c] += sum over pixels of line[first + pixel * stride + tap, c] * dy[pixel, c], one chain per sum.

@@ -61,8 +61,12 @@ FC_INLINE void depthwise_store(const DepthwiseRows* d, float* out, const Depthwi
   for (int i = 0; i < kDepthwisePixels; ++i) {
     if (!WHOLE && i >= b.pixels) continue;
     Vec y = sum[i];
-    if (d->bias) y = vadd(y, load_lanes<WHOLE>(d->bias + b.channel, b.lanes));
-    if (d->relu) y = vselect(vless(y, vzero()), vzero(), y);
+    if (d->scale)
+      y = vfma(y, load_lanes<WHOLE>(d->scale + b.channel, b.lanes),
+               load_lanes<WHOLE>(d->bias + b.channel, b.lanes));
+    else if (d->bias)
+      y = vadd(y, load_lanes<WHOLE>(d->bias + b.channel, b.lanes));
+    y = vmin(vset(d->high), vmax(vset(d->low), y));
     float* at = out + i * b.out_step + b.channel;
     if (WHOLE)
       vstore(at, y);

@@ -13,6 +13,15 @@ struct GemmSegment {
   int64_t a, b;
 };
 
+/// What becomes of an element of C once its chain has ended: min(high, max(low, C * scale[j] + shift[j] + residual)),
+/// as far as there are such vectors. NaN stays.
+struct GemmFinish {
+  const float *scale, *shift;  ///< of column 0, or null; a scale comes with a shift
+  const float* residual;       ///< element (i, j) at residual[i * residual_row + j], or null
+  int64_t residual_row;
+  float low, high;  ///< -infinity and infinity: no bounds
+};
+
 struct GemmTile {
   const float* a;        ///< A: element (i, p) at a[i * a_row + p * a_col]
   int64_t a_row, a_col;  ///< in elements; 0 is allowed, so a row may stand for many
@@ -33,6 +42,7 @@ struct GemmTile {
   /// Memory that will be wanted soon, or null: each step of each register tile fetches one line of it, about
   /// m * k / 8 in all, where n is more than one vector.
   const float* prefetch = nullptr;
+  const GemmFinish* finish = nullptr;  ///< null: C stays as it is
 };
 
 struct GemmKernels {

@@ -102,6 +102,37 @@ void gemm_tile(const GemmTile* t, int first_row, int last) {
   }
 }
 
+/// GemmFinish on rows that were just stored and are in L1. Not a part of the tile: its registers are all taken.
+template <int NV>
+__attribute__((noinline)) void gemm_finish(const GemmTile* t, int first_row, int rows, int last) {
+  const GemmFinish f = *t->finish;
+  const auto part = [last](const float* p, int j) __attribute__((always_inline)) {
+    return j < NV - 1 ? vload(p + j * kLanes) : vload_part(p + j * kLanes, last);
+  };
+  Vec scale[NV], shift[NV];
+#pragma GCC unroll 4
+  for (int j = 0; j < NV; ++j) {
+    scale[j] = f.scale ? part(f.scale, j) : vset(1.0f);
+    shift[j] = f.shift ? part(f.shift, j) : vzero();
+  }
+  const Vec low = vset(f.low), high = vset(f.high);
+  float* c = t->c + first_row * t->c_row;
+  const float* residual = f.residual ? f.residual + first_row * f.residual_row : nullptr;
+  for (int i = 0; i < rows; ++i, c += t->c_row) {
+    Vec y[NV];
+#pragma GCC unroll 4
+    for (int j = 0; j < NV; ++j) y[j] = vfma(part(c, j), scale[j], shift[j]);
+    if (residual) {
+#pragma GCC unroll 4
+      for (int j = 0; j < NV; ++j) y[j] = vadd(y[j], part(residual, j));
+      residual += f.residual_row;
+    }
+#pragma GCC unroll 4
+    for (int j = 0; j < NV - 1; ++j) vstore(c + j * kLanes, vmin(high, vmax(low, y[j])));
+    vstore_part(c + (NV - 1) * kLanes, vmin(high, vmax(low, y[NV - 1])), last);
+  }
+}
+
 /// Calls gemm_tile<rows, NV> for a run-time number of rows in 1 .. R.
 template <int R, int NV>
 void gemm_rows(const GemmTile* t, int first_row, int rows, int last) {
@@ -117,6 +148,7 @@ void gemm_panel(const GemmTile* t, int last) {
   for (int i = 0, row = 0; i < tiles; ++i) {
     const int rows = (t->m - row + tiles - i - 1) / (tiles - i);
     gemm_rows<kRows, NV>(t, row, rows, last);
+    if (t->finish) gemm_finish<NV>(t, row, rows, last);
     row += rows;
   }
 }

@@ -40,8 +40,9 @@ FC_INLINE Vec vmul(Vec a, Vec b) { return _mm512_mul_ps(a, b); }
 FC_INLINE Vec vdiv(Vec a, Vec b) { return _mm512_div_ps(a, b); }
 FC_INLINE Vec vsqrt(Vec a) { return _mm512_sqrt_ps(a); }
 FC_INLINE Vec vfma(Vec a, Vec b, Vec c) { return _mm512_fmadd_ps(a, b, c); }
-FC_INLINE Vec vmax(Vec a, Vec b) { return _mm512_max_ps(a, b); }
-FC_INLINE Vec vmin(Vec a, Vec b) { return _mm512_min_ps(a, b); }
+// GCC 12 takes the operand that _mm512_max_ps leaves out for an uninitialised one.
+FC_INLINE Vec vmax(Vec a, Vec b) { return _mm512_maskz_max_ps(0xffff, a, b); }
+FC_INLINE Vec vmin(Vec a, Vec b) { return _mm512_maskz_min_ps(0xffff, a, b); }
 FC_INLINE Mask vless(Vec a, Vec b) { return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ); }
 FC_INLINE Mask vunordered(Vec a, Vec b) { return _mm512_cmp_ps_mask(a, b, _CMP_UNORD_Q); }
 FC_INLINE Vec vselect(Mask m, Vec yes, Vec no) { return _mm512_mask_blend_ps(m, no, yes); }

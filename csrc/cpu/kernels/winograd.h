@@ -29,7 +29,7 @@ struct WinogradLoad {
   WinogradValues to;
 };
 
-/// Positions to outputs: relu(out + bias + residual), each where present.
+/// Positions to outputs: min(high, max(low, out * scale + bias + residual)), each where present. NaN stays.
 struct WinogradStore {
   WinogradValues from;
   int rows, cols;              ///< outputs of the tile
@@ -37,10 +37,11 @@ struct WinogradStore {
   int64_t channels;
   float* out;  ///< output (r, s) at out + r * out_row + s * out_col; channels follow each other
   int64_t out_row, out_col;
+  const float* scale;     ///< or null; comes with a bias
   const float* bias;      ///< or null
   const float* residual;  ///< or null
   int64_t residual_row, residual_col;
-  int relu;
+  float low, high;
 };
 
 /// Filters between their 9 taps (tap r, s: taps + (3 * r + s) * tap) and their positions, `rows` rows of `lanes` floats

@@ -140,17 +140,21 @@ FC_INLINE void store_vector(const WinogradStore* t, int64_t c, int lanes) {
 #pragma GCC unroll 4
     for (int i = 0; i < R; ++i) middle[i][j] = out[i];
   }
-  const Vec bias = !t->bias ? vzero() : kPart ? vload_part(t->bias + c, lanes) : vload(t->bias + c);
+  const auto vector = [=](const float* p, Vec missing) __attribute__((always_inline)) {
+    return !p ? missing : kPart ? vload_part(p + c, lanes) : vload(p + c);
+  };
+  const Vec scale = vector(t->scale, vset(1.0f)), bias = vector(t->bias, vzero());
+  const Vec low = vset(t->low), high = vset(t->high);
   for (int i = 0; i < t->valid_rows; ++i) {
     Vec out[S];
     output_line<S>(middle[i], out);
     for (int j = 0; j < t->valid_cols; ++j) {
-      Vec y = vadd(out[j], bias);
+      Vec y = vfma(out[j], scale, bias);
       if (t->residual) {
         const float* add = t->residual + i * t->residual_row + j * t->residual_col + c;
         y = vadd(y, kPart ? vload_part(add, lanes) : vload(add));
       }
-      if (t->relu) y = vselect(vless(y, vzero()), vzero(), y);  // keeps NaN
+      y = vmin(high, vmax(low, y));
       float* to = t->out + i * t->out_row + j * t->out_col + c;
       if (kPart)
         vstore_part(to, y, lanes);
