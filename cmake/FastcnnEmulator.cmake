@@ -1,7 +1,9 @@
-# The kernels of csrc/cuda compiled as C++17 against csrc/emulator. fastcnn_emulated is the archive of both, for the C++
-# tests; the same objects go into the module. Whoever links it gets the stand-in headers before any of a toolkit.
+# The kernels of csrc/cuda compiled as C++17 against csrc/emulator. fastcnn_emulated is the archive of the emulator and the
+# kernels that the C++ tests run, which the sanitizers' builds need; all objects go into the module. Whoever links it gets
+# the stand-in headers before any of a toolkit.
 file(GLOB sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/csrc/emulator/*.cpp)
 file(GLOB kernels CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/csrc/cuda/*.cu)
+set(tested relu.cu row_sum.cu transpose.cu)
 # Sums and products of integers wrap, as on a card.
 set_source_files_properties(${kernels} PROPERTIES LANGUAGE CXX COMPILE_OPTIONS "-xc++;-fwrapv")
 if(FASTCNN_SANITIZE STREQUAL thread)
@@ -9,9 +11,12 @@ if(FASTCNN_SANITIZE STREQUAL thread)
   set_source_files_properties(${sources} PROPERTIES COMPILE_OPTIONS -fno-sanitize=thread
                                                     COMPILE_DEFINITIONS EMULATOR_TSAN)
 endif()
-add_library(fastcnn_emulated_objects OBJECT ${sources} ${kernels})
-add_library(fastcnn_emulated STATIC $<TARGET_OBJECTS:fastcnn_emulated_objects>)
-foreach(target fastcnn_emulated_objects fastcnn_emulated)
+list(TRANSFORM tested PREPEND ${PROJECT_SOURCE_DIR}/csrc/cuda/)
+list(REMOVE_ITEM kernels ${tested})
+add_library(fastcnn_emulator_objects OBJECT ${sources} ${tested})
+add_library(fastcnn_emulated_objects OBJECT ${kernels})
+add_library(fastcnn_emulated STATIC $<TARGET_OBJECTS:fastcnn_emulator_objects>)
+foreach(target fastcnn_emulator_objects fastcnn_emulated_objects fastcnn_emulated)
   target_include_directories(${target} BEFORE PUBLIC ${PROJECT_SOURCE_DIR}/csrc/emulator/include)
   target_compile_definitions(${target} PUBLIC FC_EMULATED)
   target_compile_options(${target} PUBLIC -fno-strict-aliasing)  # as nvcc has it
