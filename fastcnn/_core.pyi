@@ -16,6 +16,8 @@ __all__: list[str] = [
     "CATEGORY",
     "DLPACK_VERSION",
     "MAX_DIMS",
+    "MEMORY_BLOCK_BYTES",
+    "MEMORY_SEGMENT_BYTES",
     "REDUCE",
     "UNARY",
     "ActivationMask",
@@ -1209,6 +1211,8 @@ CATEGORY: dict = {
 }
 DLPACK_VERSION: tuple = (1, 0)
 MAX_DIMS: int = 8
+MEMORY_BLOCK_BYTES: int = 512
+MEMORY_SEGMENT_BYTES: int = 2097152
 REDUCE: dict = {"sum": 0, "prod": 1, "max": 2, "min": 3, "any": 4, "all": 5, "argmax": 6, "argmin": 7}
 UNARY: dict = {
     "copy": 0,

@@ -52,6 +52,8 @@ class DryRun:
         self.watch = LayerWatch()
         self.owners: dict[int, int] = {}
         self.peak_bytes = self.reserved_bytes = 0
+        #: On the real device, beside what is shadowed and its gradients; 0 where there is none or types change.
+        self.others_bytes = 0
 
     def _sort(self, o: Any, seen: set[int]) -> None:
         from fastcnn.nn import Module
@@ -103,7 +105,8 @@ class DryRun:
         self._shadow = _core.Shadow(self.device)
         try:
             self._snapshot()
-            self._exchange()
+            gradients = self._exchange()
+            self._count_others(gradients)
             self._redirected = _core.redirect_devices(self.device)
             self.watch.__enter__()
         except BaseException:
@@ -111,13 +114,23 @@ class DryRun:
             raise
         return self
 
-    def _exchange(self) -> None:
+    def _count_others(self, gradients: int) -> None:
+        if self.of.startswith("meta") or self._dtype is not None:
+            return
+        own = _core.memory_stats(self.device)["allocated_bytes"] + gradients
+        self.others_bytes = max(0, _core.memory_stats(self.of)["allocated_bytes"] - own)
+
+    def _exchange(self) -> int:
+        """Gives every tensor memory of the twin; returns the bytes of the gradients that rest meanwhile."""
+        gradients, block = 0, _core.MEMORY_BLOCK_BYTES
         add, number = self._shadow.add, self.watch.number
         dtype, parameter, buffer = self._dtype, _CATEGORY["parameter"], _CATEGORY["buffer"]
         for module in self._walked:
             layer = number(module)
             for t in module._parameters.values():
                 if t is not None:
+                    if t._grad is not None:
+                        gradients += -(-t._grad.nbytes // block) * block
                     add(t, parameter, dtype, layer)
             for t in module._buffers.values():
                 if t is not None:
@@ -134,6 +147,7 @@ class DryRun:
                         add(t, _CATEGORY["optimizer"], None, 0)
         for t in self._tensors:
             add(t, _CATEGORY["batch"], None, 0)
+        return gradients
 
     def _snapshot(self) -> None:
         """Notes what Python objects hold, so that a step may set attributes, modes and counters."""

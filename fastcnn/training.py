@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -181,6 +181,59 @@ def evaluate(
 
 def _read(read: Callable[..., None], targets: Any, loss: Any, output: Any) -> None:
     read(loss, targets, output)
+
+
+class Epoch(NamedTuple):
+    """What :func:`fit` saw of one epoch; NaN where there was nothing to see."""
+
+    train_loss: float
+    #: of the held-out batches
+    loss: float
+    accuracy: float
+
+
+def fit(
+    model: Any, loss_fn: Any, optimizer: Any, train: Any, held_out: Any = None, *, epochs: int = 1,
+    test_loss: Any = None, device: str = "cpu", after_step: Callable[[], None] | None = None,
+    after_epoch: Callable[[Epoch], Any] | None = None,
+) -> list[Epoch]:  # fmt: skip
+    """Trains for some epochs, each followed by :func:`evaluate`; refuses before its first step what would not fit.
+
+    Args:
+        train, held_out: :class:`fastcnn.data.Batches`.
+        test_loss: the loss of the evaluation, default `loss_fn`.
+        after_step: called after each step (a schedule's ``step``).
+        after_epoch: called with each :class:`Epoch`; True ends the training.
+
+    Raises:
+        OutOfMemoryError: the training would pass ``memory.set_limit`` or the device's memory; nothing has run. The text
+            has the table of the peak and the three cheapest changes that make a step fit.
+    """
+    from fastcnn.memory.checking import refuse_what_does_not_fit
+    from fastcnn.memory.planning import ways
+
+    if epochs < 1:
+        raise ValueError(f"fit: epochs is {epochs}, expected at least 1")
+    report = predict_training(model, loss_fn, optimizer, train, held_out, test_loss, device)
+
+    def fixes(allowed: int) -> Any:
+        batch = min(train.batch_size, len(train.inputs))
+        target = (batch, *np.shape(train.targets)[1:]), str(np.asarray(train.targets).dtype)
+        options = {"loss": loss_fn, "dtype": None, "device": device, "train": True, "target": target}
+        shape = (batch, *np.shape(train.inputs)[1:])
+        return ways(model, shape, optimizer, options, allowed, report.peak_bytes)
+
+    refuse_what_does_not_fit(report, None, fixes)
+    history: list[Epoch] = []
+    for _ in range(epochs):
+        model.train()
+        seen = train_epoch(model, loss_fn, optimizer, train, device, after_step), float("nan"), float("nan")
+        if held_out is not None:
+            seen = seen[0], *evaluate(model, test_loss or loss_fn, held_out, device)
+        history.append(Epoch(*seen))
+        if after_epoch is not None and after_epoch(history[-1]) is True:
+            break
+    return history
 
 
 def predict_training(

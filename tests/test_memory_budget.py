@@ -9,8 +9,9 @@ from memory_nets import RandomNet
 import fastcnn
 from fastcnn import functional as F
 from fastcnn import memory, nn, optim
+from fastcnn.data import Batches
 from fastcnn.errors import OutOfMemoryError
-from fastcnn.training import train_step
+from fastcnn.training import fit, predict_training, train_step
 
 
 def peak(model, n, optimizer):
@@ -192,3 +193,103 @@ def test_check_of_a_step_function():
         memory.check(step, limit="1MB")
     with pytest.raises(TypeError, match="without input_shape"):
         memory.check(model)
+
+
+def digits_like(count, batch):
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((count, 1, 8, 8), dtype="float32")
+    return Batches(x, rng.integers(0, 3, count), batch)
+
+
+def small_net():
+    return nn.Sequential(nn.Conv2d(1, 16, 3), nn.ReLU(), nn.Flatten(), nn.Linear(16 * 36, 3))
+
+
+def test_fit_refuses_before_it_starts():
+    import gc
+
+    model = small_net()
+    optimizer = optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    train, held = digits_like(70, 32), digits_like(20, 16)
+    before = [np.array(p.detach()) for p in model.parameters()]
+    gc.collect()
+    others = memory.estimate(model, (32, 1, 8, 8), optimizer=optimizer).others_bytes
+    peak = predict_training(model, F.cross_entropy, optimizer, train, held, device="cpu").peak_bytes
+    memory.set_limit(others + peak - 1)
+    try:
+        with pytest.raises(OutOfMemoryError, match="nothing has run") as refused:
+            fit(model, F.cross_entropy, optimizer, train, held, epochs=2)
+        assert 1 <= len(refused.value.fixes) <= 3 and "cheapest ways out" in str(refused.value)
+        assert train.passes == 0 and all(p.grad is None for p in model.parameters())
+        for a, p in zip(before, model.parameters()):
+            assert np.array_equal(a, np.asarray(p.detach()))
+        del refused
+        gc.collect()
+        memory.set_limit(others + peak)
+        seen = []
+        history = fit(model, F.cross_entropy, optimizer, train, held, epochs=3, after_epoch=seen.append)
+    finally:
+        memory.set_limit(None)
+    assert len(history) == len(seen) == train.passes == 3
+    assert history[-1].train_loss < history[0].train_loss and 0 <= history[-1].accuracy <= 1
+    assert len(fit(model, F.cross_entropy, optimizer, train, epochs=3, after_epoch=lambda e: True)) == 1
+    with pytest.raises(ValueError, match="fit: epochs is 0, expected at least 1"):
+        fit(model, F.cross_entropy, optimizer, train, epochs=0)
+
+
+def test_check_counts_what_others_hold():
+    """Tensors beside the step leave less of the limit; the step's own parameters and gradients are no others."""
+    import gc
+
+    model = small_net()
+    optimizer = optim.SGD(model.parameters(), momentum=0.9)
+    gc.collect()
+    report = memory.estimate(model, (8, 1, 8, 8), optimizer=optimizer)
+    base = report.others_bytes
+    train_step(model, F.cross_entropy, optimizer, np.zeros((8, 1, 8, 8), "float32"), np.zeros(8, "int64"))
+    gc.collect()
+    again = memory.estimate(model, (8, 1, 8, 8), optimizer=optimizer)
+    assert again.others_bytes == base and again.peak_bytes == report.peak_bytes
+    memory.set_limit(base + report.peak_bytes)
+    try:
+        memory.check(model, (8, 1, 8, 8), optimizer=optimizer)
+        held = fastcnn.zeros(1024)
+        assert memory.estimate(model, (8, 1, 8, 8), optimizer=optimizer).others_bytes == base + 4096
+        with pytest.raises(OutOfMemoryError, match=r"other tensors hold [\d,]+ bytes more"):
+            memory.check(model, (8, 1, 8, 8), optimizer=optimizer)
+        del held
+        memory.check(model, (8, 1, 8, 8), optimizer=optimizer)
+    finally:
+        memory.set_limit(None)
+
+
+def test_inputs_keep_their_own_extents():
+    class Table(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc = nn.Linear(6, 4)
+
+        def forward(self, x, table):
+            return self.fc(x) + table.mean(0)
+
+    small = memory.estimate(Table(), [(5, 6), (3, 4)])
+    large = memory.estimate(Table(), [(5, 6), (4096, 4)])
+    assert large.peak_bytes - small.peak_bytes >= 4096 * 4 * 4 - 512
+
+    class Sum(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc = nn.Linear(6, 4)
+
+        def forward(self, x, y):
+            return self.fc(x) + self.fc(y)
+
+    with pytest.raises(ValueError, match=r"\(7, 4\) and \(6, 4\)"):
+        memory.estimate(Sum(), [(7, 6), (6, 6)])
+
+
+def test_a_report_says_its_granularity():
+    report = memory.estimate(nn.Linear(3, 2), (2, 3))
+    assert (report.block_bytes, report.segment_bytes) == (512, 2 << 20)
+    assert report.peak_bytes % report.block_bytes == 0 == report.reserved_bytes % report.segment_bytes
+    assert "in segments of 2.00 MiB" in str(report) and report.to_dict()["block_bytes"] == 512

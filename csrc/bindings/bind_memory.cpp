@@ -101,6 +101,8 @@ py::list Trace::list() const {
 }  // namespace
 
 void bind_memory(py::module_& m) {
+  m.attr("MEMORY_BLOCK_BYTES") = Allocator::kAlignBytes;
+  m.attr("MEMORY_SEGMENT_BYTES") = Allocator::kSegmentBytes;
   m.def("memory_stats", &stats_dict);
   m.def("memory_reset_peak", [](Device d) { allocator_for(d).reset_peak(); });
   m.def("memory_set_limit",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from fastcnn._loader import _core
@@ -27,8 +28,8 @@ def check(
     Args:
         what: a Module, with `input_shape` (arguments as for :func:`estimate`), or a step function, called with `args`
             (as for :func:`estimate_step`).
-        limit: bytes of the allocator, or a card's name; None: what ``memory.set_limit`` has set for the device, else
-            the device's memory.
+        limit: bytes of the allocator for this step, or a card's name; None: what ``memory.set_limit`` has set for the
+            device, else the device's memory, less what other tensors hold there.
 
     Raises:
         OutOfMemoryError: its text has the table of the peak and the three cheapest changes that make it fit, each with
@@ -44,42 +45,50 @@ def check(
         report = estimate(what, input_shape, optimizer=optimizer, **options)
     else:
         report = estimate_step(what, *args, device=device)
-    allowed = _limit(limit, report.device)
-    if report.peak_bytes <= allowed:
-        return report
-    if model:
-        fixes = list(ways(what, input_shape, optimizer, options, allowed, report.peak_bytes))
-    else:
+
+    def fixes(allowed: int) -> Iterable[Fix]:
+        if model:
+            return ways(what, input_shape, optimizer, options, allowed, report.peak_bytes)
         with limit_workspace(0):
             peak = estimate_step(what, *args, device=device).peak_bytes
-        fixes = [
-            Fix(
-                "workspace_limit=0 (with fastcnn.limit_workspace(0))",
-                peak,
-                peak <= allowed,
-                "slower convolutions, same results within rounding",
-                {"workspace_limit": 0},
-            )
-        ]
-    fixes = [f for f in fixes if f.peak_bytes < report.peak_bytes]
-    best = sorted(fixes, key=lambda f: not f.fits)[:3]
-    error = OutOfMemoryError(_text(report, allowed, best))
+        text = "workspace_limit=0 (with fastcnn.limit_workspace(0))"
+        cost = "slower convolutions, same results within rounding"
+        return [Fix(text, peak, peak <= allowed, cost, {"workspace_limit": 0})]
+
+    return refuse_what_does_not_fit(report, limit, fixes)
+
+
+def refuse_what_does_not_fit(
+    report: Report, limit: int | str | None, fixes: Callable[[int], Iterable[Fix]]
+) -> Report:
+    """The report if its peak is within the limit (as for :func:`check`); else the error, with the best of `fixes`.
+
+    `fixes` is called with the bytes allowed, and only if it must be.
+    """
+    allowed = _limit(limit, report)
+    if report.peak_bytes <= allowed:
+        return report
+    better = [f for f in fixes(allowed) if f.peak_bytes < report.peak_bytes]
+    best = sorted(better, key=lambda f: not f.fits)[:3]
+    error = OutOfMemoryError(_text(report, allowed, best, report.others_bytes if limit is None else 0))
     error.report, error.fixes = report, best
     raise error
 
 
-def _limit(limit: int | str | None, device: str) -> int:
+def _limit(limit: int | str | None, report: Report) -> int:
     if limit is not None:
         return budget_bytes(limit)
-    found = _core.memory_stats(device)["limit_bytes"]
-    return _core.device_info(device)["total_bytes"] if found is None else found
+    found = _core.memory_stats(report.device)["limit_bytes"]
+    total = report.total_bytes if found is None else found
+    return max(0, total - report.others_bytes)
 
 
-def _text(report: Report, limit: int, fixes: list[Fix]) -> str:
+def _text(report: Report, limit: int, fixes: list[Fix], others: int) -> str:
     over = report.peak_bytes - limit
     lines = [
         f"check: the step does not fit, got a peak of {report.peak_bytes:,} bytes ({format_bytes(report.peak_bytes)}), "
-        f"expected at most {limit:,} ({format_bytes(limit)}), {over:,} too many; nothing has run",
+        f"expected at most {limit:,} ({format_bytes(limit)}), {over:,} too many; nothing has run"
+        + (f" (other tensors hold {others:,} bytes more)" if others else ""),
         str(report),
         "largest holders at the peak:",
     ]

@@ -27,6 +27,9 @@ class Report(TraceView):
             parameters alone.
         device: whose twin it was, "cpu" or such as "meta:h200".
         total_bytes: the device's memory, for the CPU what this process may use.
+        block_bytes, segment_bytes: the granularity: tensors take multiples of the one, the system gives multiples of
+            the other.
+        others_bytes: what other tensors held on the device when the estimate was made; not in any figure here.
         context: on a GPU what its driver needs beside, as (low, high, source); None on the CPU.
         settings: what was estimated.
     """
@@ -35,6 +38,9 @@ class Report(TraceView):
         self.device = run.of
         self.peak_bytes, self.reserved_bytes = run.peak_bytes, run.reserved_bytes
         self.total_bytes: int = _core.device_info(run.of)["total_bytes"]
+        self.block_bytes: int = _core.MEMORY_BLOCK_BYTES
+        self.segment_bytes: int = _core.MEMORY_SEGMENT_BYTES
+        self.others_bytes = run.others_bytes
         self.context: Context | None = context_of(run.of)
         self.settings = settings
         if settings.get("train") is not None and run.modules:
@@ -58,7 +64,8 @@ class Report(TraceView):
     def __str__(self) -> str:
         lines = [f"peak {_exact(self.peak_bytes)} at {self.peak_at}"]
         lines.append(
-            f"reserved {_exact(self.reserved_bytes)} of {format_bytes(self.total_bytes)} on {self.device}"
+            f"reserved {_exact(self.reserved_bytes)} in segments of {format_bytes(self.segment_bytes)}, of "
+            f"{format_bytes(self.total_bytes)} on {self.device}"
         )
         if self.context:
             low, high = self.device_bytes
@@ -102,6 +109,8 @@ class Report(TraceView):
             "reserved_bytes": self.reserved_bytes,
             "device": self.device,
             "total_bytes": self.total_bytes,
+            "block_bytes": self.block_bytes,
+            "segment_bytes": self.segment_bytes,
             "context_bytes": list(self.context[:2]) if self.context else None,
             "context_source": self.context.source if self.context else None,
             "settings": self.settings,

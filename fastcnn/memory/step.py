@@ -199,7 +199,10 @@ class Step:
         self.target, self._guessed = target, False
 
     def _inputs(self, batch: int) -> Any:
-        arrays = tuple(array_like((batch, *s[1:]) if s else s, self.dtype or "float32") for s in self.shapes)
+        shapes = [
+            (batch, *s[1:]) if s and s[0] == self.batch else s for s in self.shapes
+        ]  # others are as given
+        arrays = tuple(array_like(s, self.dtype or "float32") for s in shapes)
         return arrays[0] if len(arrays) == 1 else arrays
 
     def __call__(self, run: DryRun, batch: int | None = None) -> None:
