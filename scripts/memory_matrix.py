@@ -121,6 +121,12 @@ def refusal(cell: Cell, error: Exception) -> bool:
     return cell["train"] and "value" in str(error) and "channel" in str(error)
 
 
+def forget_kept(model: Any) -> None:
+    """Frees the filters that evaluation keeps packed: those of the cells before are no part of this one."""
+    for p in model.parameters():
+        p._bump()
+
+
 def on_cpu(model: Any, sample: tuple[int, ...], cell: Cell, base: int) -> tuple[int, int]:
     """(predicted, measured) peak; measured from `base`, what lived before the model."""
     from fastcnn.memory.step import find_optimizer
@@ -130,6 +136,7 @@ def on_cpu(model: Any, sample: tuple[int, ...], cell: Cell, base: int) -> tuple[
     if not cell["train"]:
         predicted = memory.estimate(model, shape, train=False).peak_bytes
         model.eval()
+        forget_kept(model)
         with memory.track() as t:
             for _ in range(2):
                 eval_step(model, None, x, None)
@@ -174,6 +181,7 @@ def on_meta(model: Any, sample: tuple[int, ...], cell: Cell, base: int) -> tuple
 
     def run(limit: int) -> int:
         """The peak of two steps under a limit; -1 if it is refused."""
+        forget_kept(model)
         memory.reset_peak("meta")
         memory.set_limit(base + limit, "meta")
         try:
@@ -230,6 +238,7 @@ def run_cells(where: str, cells: list[Cell]) -> Iterator[Cell]:
                 sample = SMALL.get(known, sample)
         fastcnn.set_num_threads(cell["threads"])
         fastcnn._core.set_isa(cell["isa"])
+        forget_kept(model)
         with settings(cell):
             try:
                 predicted, measured = (on_meta if where == "meta" else on_cpu)(model, sample, cell, base)
