@@ -36,7 +36,7 @@ NOT_RUN: dict[str, str] = {
             "test_bench.py", "test_check_nvcc.py", "test_cli.py", "test_conv_winograd.py", "test_cuda_option.py",
             "test_data.py", "test_docs.py", "test_environment.py", "test_float_math.py", "test_layering.py",
             "test_layout_copy.py", "test_machine_code.py", "test_packaging.py", "test_planted_bugs.py",
-            "test_stream.py", "test_threads.py", "test_activation_mask.py", "test_kept_filters.py",
+            "test_stream.py", "test_threads.py", "test_activation_mask.py", "test_conv_norm.py", "test_kept_filters.py",
         ),
         _HOST,
     ),
