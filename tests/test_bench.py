@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from fastcnn.bench.ours import Ours, check
 from fastcnn.bench.spec import ConvSpec, parse
 from fastcnn.cli import main
 
+ROOT = Path(__file__).resolve().parents[1]
 HAS_TORCH = importlib.util.find_spec("torch") is not None
 TINY = race.Effort(3, 1e-4)
 
@@ -343,3 +345,53 @@ def test_the_numpy_rung_is_right(text: str):
     conv = getattr(F, f"conv{len(spec.size)}d")
     y = conv(fastcnn.tensor(x), fastcnn.tensor(w), None, spec.stride, spec.padding, spec.dilation)
     np.testing.assert_allclose(numpy_forward(spec, x, w), y.numpy(), rtol=1e-12, atol=1e-12)
+
+
+# ---- the tables of docs ----
+
+
+def test_tables_of_speed_are_made_of_result_files(tmp_path, monkeypatch: pytest.MonkeyPatch):
+    """What .ci/full speed will leave, in small: rows by network and thread count, the slowest named, rungs in order."""
+    path = ROOT / "scripts" / "make_tables.py"
+    spec = importlib.util.spec_from_file_location("make_tables", path)
+    tables = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tables)
+    monkeypatch.setattr(tables, "RESULTS", tmp_path)
+    facts = {
+        "cpu": "a CPU", "isa": "avx2", "libraries": ["fastcnn", "torch"], "commit": "abc", "date": "2026-01-01",
+        "quick": True, "copy_bytes_per_second": 2e9,
+    }  # fmt: skip
+
+    def row(name: str, seconds: float, ratio: float, **more):  # type: ignore[no-untyped-def]
+        rival = {"ratio": ratio, "ratio_low": ratio - 0.1}
+        job = {"pass": "forward", "mode": "train"}
+        return {
+            "name": name,
+            "job": job,
+            "ours": {"a": {"median": seconds}},
+            "best": "a",
+            "rivals": {"torch": rival},
+            **more,
+        }
+
+    def write(name: str, *rows: dict) -> None:
+        (tmp_path / name).write_text(json.dumps({"facts": facts, "rows": rows}))
+
+    for threads in (1, 2):
+        write(
+            f"bench_conv_{threads}.json",
+            row("net.a", 1e-3, 4.0),
+            row("net.b", 1e-3, 1.0),
+            row("other.c", 1e-3, 0.5),
+        )
+        write(f"bench_model_{threads}.json", row("net", 2e-3, 1.5, resident={"fastcnn": 1, "torch": 4}))
+    write("bench_ops_2.json", row("relu", 1e-3, 3.0, bytes=1e6))
+    rungs = {"direct": {"median": 8e-3}, "winograd": {"median": 2e-3}}
+    ladder = row("layer", 0, 1, flops=1e9, ideas={"direct": "one sum", "winograd": "fewer products"})
+    write("bench_ladder_2.json", {**ladder, "ours": rungs})
+    conv = tables.bench_conv()
+    assert "| net | b forward | 1 | 2 | 2.00 | 50% | 1.00 |" in conv and "| all | c forward | 2 | 3 |" in conv
+    assert "quick samples" in conv
+    assert "| net | train | 2 | 2.0 | 1.50 |  |  | 0.25 |" in tables.bench_model()
+    assert "| relu | forward | 1.00 | 50% | 3.00 |" in tables.bench_ops()
+    assert "| winograd | fewer products | 2.00 | 500 | x 4.0 | x 4 |" in tables.bench_ladder()

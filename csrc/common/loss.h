@@ -1,6 +1,7 @@
 // Parameters of softmax and of the losses.
 #pragma once
 
+#include "common/host_device.h"
 #include "common/tensor.h"
 
 namespace fastcnn {
@@ -12,7 +13,7 @@ struct RowLayout {
   int ndim;
   int64_t shape[kMaxDims], strides[kMaxDims];  ///< of the other axes, outermost first
   int64_t step;                                ///< along the axis itself
-  int64_t offset(int64_t position) const {
+  FC_BOTH int64_t offset(int64_t position) const {
     int64_t at = 0;
     for (int i = ndim - 1; i >= 0; --i) {
       at += position % shape[i] * strides[i];

@@ -1,6 +1,7 @@
 // Parameters of the normalisations.
 #pragma once
 
+#include "common/host_device.h"
 #include "common/tensor.h"
 
 namespace fastcnn {
@@ -23,6 +24,18 @@ struct NormProblem {
   }
   size_t workspace_bytes() const { return size_t(outer * chunks() * channels) * 2 * sizeof(double); }
   int64_t group_size() const { return rows * (channels / groups); }
+};
+
+/// Mean and sum of squared distances from it of `count` numbers; merged as Chan, Golub and LeVeque do.
+struct Moments {
+  double count = 0, mean = 0, m2 = 0;
+  FC_BOTH void merge(double n, double other_mean, double other_m2) {
+    if (n == 0) return;
+    const double delta = other_mean - mean, total = count + n;
+    mean += delta * (n / total);
+    m2 += other_m2 + delta * delta * (count * n / total);
+    count = total;
+  }
 };
 
 /// What a normalisation applies to its result in the same pass.

@@ -51,17 +51,6 @@ bool streams(const NormProblem& p, const void* y, const void* x) {
          p.outer * p.rows * p.channels * int64_t(sizeof(T)) >= kStreamBytes;
 }
 
-struct Moments {
-  double count = 0, mean = 0, m2 = 0;
-  void merge(double n, double other_mean, double other_m2) {
-    if (n == 0) return;
-    const double delta = other_mean - mean, total = count + n;
-    mean += delta * (n / total);
-    m2 += other_m2 + delta * delta * (count * n / total);
-    count = total;
-  }
-};
-
 template <class T>
 void forward(const NormForwardParams& a) {
   using A = Accumulator<T>;

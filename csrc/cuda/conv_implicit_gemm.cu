@@ -62,9 +62,9 @@ FC_DEVICE Tap tap_of(const Implicit<T>& p, int flat, int end) {
   return tap;
 }
 
-/// Patches of x: line = output pixel, depth = (tap, channel).
+/// An operand whose lines are pixels: of the output, or of the input in backward_input.
 template <class T>
-struct Patches {
+struct Pixels {
   static constexpr bool kAlongDepth = true;
   const Implicit<T>& p;
   int group;
@@ -76,6 +76,12 @@ struct Patches {
     if (line >= p.pixels) at[i].n = -1;
   }
   FC_METHOD void set_depth(int d) { tap = tap_of(p, d, p.depths); }
+};
+
+/// Patches of x: line = output pixel, depth = (tap, channel).
+template <class T>
+struct Patches : Pixels<T> {
+  using Pixels<T>::p, Pixels<T>::group, Pixels<T>::at, Pixels<T>::tap;
   FC_METHOD float get(int i) const {
     return tap.inside && at[i].n >= 0 ? p.v.patch(at[i].n, group * p.v.channels + tap.inner, at[i].i, tap.t)
                                       : 0.0f;
@@ -84,18 +90,8 @@ struct Patches {
 
 /// dy as backward_input reads it: line = input pixel, depth = (tap, filter).
 template <class T>
-struct Readers {
-  static constexpr bool kAlongDepth = true;
-  const Implicit<T>& p;
-  int group;
-  Pixel at[kFetches<kTileM>];
-  Tap tap;
-
-  FC_METHOD void set_line(int i, int line) {
-    at[i] = pixel_of(p, line < p.pixels ? line : 0);
-    if (line >= p.pixels) at[i].n = -1;
-  }
-  FC_METHOD void set_depth(int d) { tap = tap_of(p, d, p.depths); }
+struct Readers : Pixels<T> {
+  using Pixels<T>::p, Pixels<T>::group, Pixels<T>::at, Pixels<T>::tap;
   FC_METHOD float get(int i) const {
     if (!tap.inside || at[i].n < 0) return 0.0f;
     int o[3];
@@ -180,7 +176,7 @@ template <class T>
 FC_KERNEL implicit_forward_kernel(Implicit<T> p) {
   const int row0 = static_cast<int>(blockIdx.x) * kTileM, column0 = static_cast<int>(blockIdx.y) * kTileN;
   const int group = static_cast<int>(blockIdx.z);
-  Patches<T> a{p, group, {}, {}};
+  Patches<T> a{{p, group, {}, {}}};
   Filters<T, true> b{p, group, {}, {}};
   float sums[kSumsM][kSumsN] = {};
   tiled_product(a, b, row0, column0, 0, p.depths, sums);
@@ -195,7 +191,7 @@ template <class T>
 FC_KERNEL implicit_backward_input_kernel(Implicit<T> p) {
   const int row0 = static_cast<int>(blockIdx.x) * kTileM, column0 = static_cast<int>(blockIdx.y) * kTileN;
   const int group = static_cast<int>(blockIdx.z);
-  Readers<T> a{p, group, {}, {}};
+  Readers<T> a{{p, group, {}, {}}};
   Filters<T, false> b{p, group, {}, {}};
   float sums[kSumsM][kSumsN] = {};
   tiled_product(a, b, row0, column0, 0, p.depths, sums);

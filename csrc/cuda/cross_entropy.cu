@@ -11,23 +11,6 @@ namespace {
 
 constexpr int kWarps = 8;
 
-/// Where the rows lie; one division per axis and row.
-FC_DEVICE int64_t offset_of(const RowLayout& rows, int64_t position) {
-  int64_t at = 0;
-  for (int i = rows.ndim - 1; i >= 0; --i) {
-    at += position % rows.shape[i] * rows.strides[i];
-    position /= rows.shape[i];
-  }
-  return at;
-}
-
-struct Max {  // NaN wins
-  template <class T>
-  FC_DEVICE T of(T a, T b) {
-    return a > b || a != a ? a : b;
-  }
-};
-
 template <class T>
 struct CrossEntropy {
   using A = Wide<T>;
@@ -42,9 +25,9 @@ struct CrossEntropy {
                     : 1.0;
   }
   FC_METHOD A logit(const T* row, int64_t c) const { return widen(load(row + c * p.logits.step)); }
-  FC_METHOD const T* row(int64_t i) const { return static_cast<const T*>(p.x) + offset_of(p.logits, i); }
+  FC_METHOD const T* row(int64_t i) const { return static_cast<const T*>(p.x) + p.logits.offset(i); }
   FC_METHOD int64_t target_class(int64_t i) const {
-    const int64_t at = offset_of(p.target, i);
+    const int64_t at = p.target.offset(i);
     if (p.target_dtype == DType::int64) return load(static_cast<const int64_t*>(p.t) + at);
     if (p.target_dtype == DType::int32) return load(static_cast<const int32_t*>(p.t) + at);
     return load(static_cast<const uint8_t*>(p.t) + at);
@@ -81,7 +64,7 @@ FC_KERNEL cross_entropy_forward_kernel(CrossEntropy<T> f) {
     const double base = static_cast<double>(lse);
     double loss = 0, share = 1;
     if (p.probabilities) {
-      const T* t = static_cast<const T*>(p.t) + offset_of(p.target, i);
+      const T* t = static_cast<const T*>(p.t) + p.target.offset(i);
       for (int64_t c = lane; c < p.classes; c += 32) {
         const double part = f.share(t, c);  // 0 * inf is 0 here: a class that cannot be does not count
         if (part != 0) loss += part * f.weight(c) * (base - static_cast<double>(f.logit(row, c)));
@@ -157,13 +140,13 @@ FC_KERNEL cross_entropy_backward_kernel(CrossEntropy<T> f) {
   const T* row = f.row(i);
   const A lse = load(saved + i);
   const auto softmax = [&](int64_t c) { return static_cast<double>(exp(f.logit(row, c) - lse)); };
-  T* const dx = p.out_dx ? static_cast<T*>(p.out_dx) + offset_of(p.dx, i) : nullptr;
+  T* const dx = p.out_dx ? static_cast<T*>(p.out_dx) + p.dx.offset(i) : nullptr;
   if (p.probabilities) {
-    const T* t = static_cast<const T*>(p.t) + offset_of(p.target, i);
+    const T* t = static_cast<const T*>(p.t) + p.target.offset(i);
     double total = 0;
     for (int64_t c = lane; c < p.classes; c += 32) total += f.share(t, c) * f.weight(c);
     total = warp_reduce<Sum>(total);
-    T* const dt = p.out_dt ? static_cast<T*>(p.out_dt) + offset_of(p.dx, i) : nullptr;
+    T* const dt = p.out_dt ? static_cast<T*>(p.out_dt) + p.dx.offset(i) : nullptr;
     for (int64_t c = lane; c < p.classes; c += 32) {
       const double w = f.weight(c), cost = static_cast<double>(lse) - static_cast<double>(f.logit(row, c));
       if (dx)

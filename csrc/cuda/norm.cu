@@ -40,18 +40,6 @@ struct Matrix {
   }
 };
 
-/// Mean and sum of squared distances from it of `count` numbers; merged as Chan, Golub and LeVeque do.
-struct Moments {
-  double count = 0, mean = 0, m2 = 0;
-  FC_METHOD void merge(double n, double other_mean, double other_m2) {
-    if (n == 0) return;
-    const double delta = other_mean - mean, total = count + n;
-    mean += delta * (n / total);
-    m2 += other_m2 + delta * delta * (count * n / total);
-    count = total;
-  }
-};
-
 // ---- forward -----------------------------------------------------------------------------------------------------
 
 template <class T>

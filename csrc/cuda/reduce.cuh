@@ -16,6 +16,13 @@ struct Sum {
   }
 };
 
+struct Max {  // NaN wins
+  template <class T>
+  FC_DEVICE T of(T a, T b) {
+    return a > b || a != a ? a : b;
+  }
+};
+
 /// The warp's reduction, in every lane. All 32 lanes call it.
 template <class Op, class T>
 FC_DEVICE T warp_reduce(T value) {

@@ -13,23 +13,6 @@ namespace {
 constexpr int kThreads = 256;
 constexpr int64_t kShortRow = 16;  // elements: fewer would leave half of a warp idle
 
-/// Where the rows lie; one division per axis and row.
-FC_DEVICE int64_t row_offset(const RowLayout& rows, int64_t position) {
-  int64_t at = 0;
-  for (int i = rows.ndim - 1; i >= 0; --i) {
-    at += position % rows.shape[i] * rows.strides[i];
-    position /= rows.shape[i];
-  }
-  return at;
-}
-
-struct Highest {  // NaN wins
-  template <class T>
-  FC_DEVICE T of(T a, T b) {
-    return a > b || a != a ? a : b;
-  }
-};
-
 /// The row's reduction: of a warp's lanes, or nothing to do for a thread on its own.
 template <class Op, int kLanesOfRow, class T>
 FC_DEVICE T row_reduce(T value) {
@@ -43,12 +26,12 @@ FC_KERNEL softmax_forward_kernel(SoftmaxParams p) {
   const int64_t thread = int64_t{blockIdx.x} * kThreads + threadIdx.x;
   const int64_t position = thread / kLanesOfRow, lane = thread % kLanesOfRow;
   if (position >= p.positions) return;  // whole warps, where warps share rows
-  const T* x = static_cast<const T*>(p.x_data) + row_offset(p.x, position);
-  T* y = static_cast<T*>(p.y_data) + row_offset(p.y, position);
+  const T* x = static_cast<const T*>(p.x_data) + p.x.offset(position);
+  T* y = static_cast<T*>(p.y_data) + p.y.offset(position);
   A high = kLowest<A>;
   for (int64_t c = lane; c < p.classes; c += kLanesOfRow)
-    high = Highest::of(A(widen(load(x + c * p.x.step))), high);
-  high = row_reduce<Highest, kLanesOfRow>(high);  // infinite: x - high is NaN, as the result must be
+    high = Max::of(A(widen(load(x + c * p.x.step))), high);
+  high = row_reduce<Max, kLanesOfRow>(high);  // infinite: x - high is NaN, as the result must be
   double sum = 0;
   for (int64_t c = lane; c < p.classes; c += kLanesOfRow)
     sum += static_cast<double>(exp(widen(load(x + c * p.x.step)) - high));
@@ -67,9 +50,9 @@ FC_KERNEL softmax_backward_kernel(SoftmaxParams p) {
   const int64_t thread = int64_t{blockIdx.x} * kThreads + threadIdx.x;
   const int64_t position = thread / kLanesOfRow, lane = thread % kLanesOfRow;
   if (position >= p.positions) return;
-  const T* y = static_cast<const T*>(p.x_data) + row_offset(p.x, position);
-  const T* dy = static_cast<const T*>(p.dy_data) + row_offset(p.dy, position);
-  T* dx = static_cast<T*>(p.y_data) + row_offset(p.y, position);
+  const T* y = static_cast<const T*>(p.x_data) + p.x.offset(position);
+  const T* dy = static_cast<const T*>(p.dy_data) + p.dy.offset(position);
+  T* dx = static_cast<T*>(p.y_data) + p.y.offset(position);
   double total = 0;
   for (int64_t c = lane; c < p.classes; c += kLanesOfRow) {
     const A g = widen(load(dy + c * p.dy.step));

@@ -93,9 +93,7 @@ def _fold(conv: Any, norm: Any, x: Any, residual: Any) -> Any:
     if not isinstance(x, Tensor) or x.ndim != weight.ndim or records(x, weight, weights["bias"], residual):
         return False
     device = weight.device
-    if (
-        ":" in device or device == "cuda"
-    ):  # a GPU or the twin of one: its rows know neither the factor nor ReLU6
+    if ":" in device or device == "cuda":  # a card or its twin, whose rows know neither the factor nor ReLU6
         return False
     if type(norm) is not _CONVS[type(conv)] or not is_plain(norm):
         return None
