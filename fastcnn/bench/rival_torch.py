@@ -10,6 +10,7 @@ import contextlib
 import importlib.util
 import sys
 import types
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,8 @@ class Torch:
 
     def prepare(self, job: dict[str, Any]) -> dict[str, Any]:
         calls = jobs.prepare(self, job)
+        if job["kind"] == "model" and job["mode"] == "infer" and "layout" not in job:
+            calls.update({f"{layout}, frozen": self.frozen(job, layout) for layout in self.layouts})
         if self.mode != "bf16":
             return calls
 
@@ -75,6 +78,24 @@ class Torch:
             return inside
 
         return {name: cast(call) for name, call in calls.items()}
+
+    def frozen(self, job: dict[str, Any], layout: str) -> Any:
+        """Inference as a careful user has it: traced, batch norm folded; contiguous also with oneDNN's own weights.
+
+        (With channels-last tensors those conversions make it slower.)
+        """
+        net = self.model(job["model"], layout, **job.get("arguments", {})).eval()
+        x = self.tensor(jobs.normal(job["shape"]), False, layout)
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            traced = torch.jit.trace(net, x)
+            net = torch.jit.freeze(traced) if layout == "nhwc" else torch.jit.optimize_for_inference(traced)
+
+        def call() -> Any:
+            with self.no_grad():
+                return net(x)
+
+        return call
 
     def conv(self, job: dict[str, Any]) -> dict[str, Any]:
         shape = job["shapes"]
