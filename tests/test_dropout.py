@@ -50,6 +50,17 @@ def test_mask_is_the_definition(shape, p):
     np.testing.assert_array_equal(mask(shape, p, seed), philox_mask(shape, p, seed))
 
 
+def test_mask_of_maps_of_whole_blocks():
+    """Channels-last memory where every channel begins with a block, and several tasks."""
+    shape = (2, 20, 8, 124)
+    for channels in (20, 3):
+        x = fastcnn.ones(*shape)[:, :channels].contiguous("channels_last")
+        kept = (F.dropout(x, 0.4, seed=6).numpy() != 0).reshape(2, -1)
+        expected = philox_mask((2, 8 * 124 * 3), 0.4, 6)
+        np.testing.assert_array_equal(kept[:, : 8 * 124 * 3], expected)
+        assert bits(F.dropout(x.contiguous(), 0.4, seed=6)) == bits(F.dropout(x, 0.4, seed=6))
+
+
 def test_mask_of_a_high_sample_and_call():
     g = Generator(5, first_sample=2**33 + 1)
     g.calls = 2**32 + 3

@@ -16,9 +16,9 @@ constexpr int64_t kTaskElems = 16384;
 
 template <class T>
 DropoutKernels loops() {
-  if constexpr (std::is_same_v<T, float>) return kernels().dropout;
-  return {kernels().dropout.keep_run, kernels().dropout.keep_columns, dropout_run<T, Accumulator<T>>,
-          dropout_tile<T, Accumulator<T>>};
+  DropoutKernels k = kernels().dropout;
+  if constexpr (!std::is_same_v<T, float>) k.tile = dropout_tile<T, Accumulator<T>>;
+  return k;
 }
 
 template <class T>
@@ -51,15 +51,20 @@ void dropout_contiguous(const DropoutParams& p) {
   parallel_for(sample_tasks * pieces, [&](int64_t task, int) {
     const int64_t begin = task % pieces * kTaskElems, end = std::min(begin + kTaskElems, size);
     const int64_t first = task / pieces * per_task, last = std::min(first + per_task, samples);
-    constexpr int kRun = 128;  // blocks at a time
-    uint8_t bits[kRun];
     for (int64_t n = first; n < last; ++n) {
       const KeepBitsSource source = source_of(p.key, n, p.threshold);
-      for (int64_t i = begin; i < end; i += 8 * kRun) {
-        const int64_t count = std::min<int64_t>(8 * kRun, end - i);
-        k.keep_run(bits, i / 8, int((count + 7) / 8), source);
-        k.run(static_cast<T*>(p.y) + n * size + i, static_cast<const T*>(p.x) + n * size + i, bits, count,
-              values, stream);
+      T* y = static_cast<T*>(p.y) + n * size;
+      const T* x = static_cast<const T*>(p.x) + n * size;
+      if constexpr (std::is_same_v<T, float>) {
+        k.run(y + begin, x + begin, begin / 8, end - begin, source, values, stream);
+      } else {
+        constexpr int kRun = 128;  // blocks at a time
+        uint8_t bits[kRun];
+        for (int64_t i = begin; i < end; i += 8 * kRun) {
+          const int64_t count = std::min<int64_t>(8 * kRun, end - i);
+          k.keep_run(bits, i / 8, int((count + 7) / 8), source);
+          dropout_run<T, Accumulator<T>>(y + i, x + i, bits, count, values);
+        }
       }
     }
   });
@@ -87,6 +92,11 @@ void dropout_channels_last(const DropoutParams& p, bool per_channel) {
       if (per_channel) {
         k.keep_run(bits, first / 8, (width + 7) / 8, source);
         for (int c = 0; c < width; ++c) mask[c] = bits[c / 8] >> (c % 8) & 1 ? ~0u : 0u;
+      } else if constexpr (std::is_same_v<T, float>) {
+        const int64_t at = (n * pixels + begin) * channels + first;
+        k.columns(static_cast<T*>(p.y) + at, static_cast<const T*>(p.x) + at, first * pixels + begin, pixels,
+                  int(end - begin), width, channels, source, values, stream);
+        continue;
       }
       for (int64_t row = begin; row < end; row += kRows) {
         const int rows = int(std::min<int64_t>(kRows, end - row));

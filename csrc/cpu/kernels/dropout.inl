@@ -2,9 +2,7 @@
 // Included once per instruction set (T = float) and by cpu/dropout.cpp (the other dtypes).
 
 template <class T, class A>
-void dropout_run(void* y_, const void* x_, const uint8_t* bits, int64_t n, const DropoutValues& v, bool) {
-  T* y = (T*)y_;
-  const T* x = (const T*)x_;
+void dropout_run(T* y, const T* x, const uint8_t* bits, int64_t n, const DropoutValues& v) {
   const A scale = A(v.scale), shift = A(v.shift), dropped = A(v.dropped);
   const int64_t whole = n / 8;
   for (int64_t b = 0; b < whole; ++b) {
