@@ -46,6 +46,7 @@ FC_INLINE Vec vmin(Vec a, Vec b) { return _mm512_maskz_min_ps(0xffff, a, b); }
 FC_INLINE Mask vless(Vec a, Vec b) { return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ); }
 FC_INLINE Mask vunordered(Vec a, Vec b) { return _mm512_cmp_ps_mask(a, b, _CMP_UNORD_Q); }
 FC_INLINE Vec vselect(Mask m, Vec yes, Vec no) { return _mm512_mask_blend_ps(m, no, yes); }
+FC_INLINE Mask mask_or(Mask a, Mask b) { return (Mask)(a | b); }
 
 #elif defined(FC_VEC_AVX2)
 
@@ -73,6 +74,7 @@ FC_INLINE Vec vmin(Vec a, Vec b) { return _mm256_min_ps(a, b); }
 FC_INLINE Mask vless(Vec a, Vec b) { return _mm256_cmp_ps(a, b, _CMP_LT_OQ); }
 FC_INLINE Mask vunordered(Vec a, Vec b) { return _mm256_cmp_ps(a, b, _CMP_UNORD_Q); }
 FC_INLINE Vec vselect(Mask m, Vec yes, Vec no) { return _mm256_blendv_ps(no, yes, m); }
+FC_INLINE Mask mask_or(Mask a, Mask b) { return _mm256_or_ps(a, b); }
 
 #elif defined(FC_VEC_SSE)
 
@@ -109,6 +111,7 @@ FC_INLINE Vec vmin(Vec a, Vec b) { return _mm_min_ps(a, b); }
 FC_INLINE Mask vless(Vec a, Vec b) { return _mm_cmplt_ps(a, b); }
 FC_INLINE Mask vunordered(Vec a, Vec b) { return _mm_cmpunord_ps(a, b); }
 FC_INLINE Vec vselect(Mask m, Vec yes, Vec no) { return _mm_blendv_ps(no, yes, m); }
+FC_INLINE Mask mask_or(Mask a, Mask b) { return _mm_or_ps(a, b); }
 
 #elif defined(FC_VEC_NEON)
 
@@ -142,6 +145,7 @@ FC_INLINE Vec vmin(Vec a, Vec b) { return vbslq_f32(vcltq_f32(a, b), a, b); }
 FC_INLINE Mask vless(Vec a, Vec b) { return vcltq_f32(a, b); }
 FC_INLINE Mask vunordered(Vec a, Vec b) { return vmvnq_u32(vandq_u32(vceqq_f32(a, a), vceqq_f32(b, b))); }
 FC_INLINE Vec vselect(Mask m, Vec yes, Vec no) { return vbslq_f32(m, yes, no); }
+FC_INLINE Mask mask_or(Mask a, Mask b) { return vorrq_u32(a, b); }
 
 #else
 #error "define one of FC_VEC_AVX512, FC_VEC_AVX2, FC_VEC_SSE, FC_VEC_NEON before including a kernel source"
@@ -161,6 +165,51 @@ FC_INLINE void stream_row(float* y, const float* v, int n) {
   if ((uintptr_t)y % sizeof(Vec) == 0)
     for (; i + kLanes <= n; i += kLanes) vstream(y + i, vload(v + i));
   for (; i < n; ++i) y[i] = v[i];
+}
+
+/// Writes the first n lanes, whole numbers from 0 to 255, as bytes.
+FC_INLINE void store_bytes(uint8_t* p, Vec v, int n) {
+#if defined(FC_VEC_AVX512)
+  _mm512_mask_cvtepi32_storeu_epi8(p, first_lanes(n), _mm512_maskz_cvtps_epi32(0xffff, v));
+#else
+  uint8_t bytes[16];
+#if defined(FC_VEC_AVX2)
+  const __m256i whole = _mm256_cvtps_epi32(v);
+  const __m128i words = _mm_packus_epi32(_mm256_castsi256_si128(whole), _mm256_extracti128_si256(whole, 1));
+  _mm_storeu_si128((__m128i*)bytes, _mm_packus_epi16(words, words));
+#elif defined(FC_VEC_SSE)
+  const __m128i whole = _mm_cvtps_epi32(v), words = _mm_packus_epi32(whole, whole);
+  _mm_storeu_si128((__m128i*)bytes, _mm_packus_epi16(words, words));
+#else
+  const uint16x4_t words = vmovn_u32(vcvtq_u32_f32(v));
+  vst1_u8(bytes, vmovn_u16(vcombine_u16(words, words)));
+#endif
+  if (n == kLanes)
+    __builtin_memcpy(p, bytes, kLanes);
+  else
+    for (int i = 0; i < n; ++i) p[i] = bytes[i];
+#endif
+}
+/// Lanes whose byte, of the first n at p, is `value`; those from n on are of no account.
+FC_INLINE Mask bytes_equal(const uint8_t* p, uint8_t value, int n) {
+#if defined(FC_VEC_AVX512)
+  return _mm_cmpeq_epi8_mask(_mm_maskz_loadu_epi8(first_lanes(n), p), _mm_set1_epi8((char)value));
+#else
+  uint8_t bytes[16] = {};
+  if (n == kLanes)
+    __builtin_memcpy(bytes, p, kLanes);
+  else
+    for (int i = 0; i < n; ++i) bytes[i] = p[i];
+#if defined(FC_VEC_AVX2)
+  const __m256i wide = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i*)bytes));
+  return _mm256_castsi256_ps(_mm256_cmpeq_epi32(wide, _mm256_set1_epi32(value)));
+#elif defined(FC_VEC_SSE)
+  const __m128i wide = _mm_cvtepu8_epi32(_mm_loadu_si128((const __m128i*)bytes));
+  return _mm_castsi128_ps(_mm_cmpeq_epi32(wide, _mm_set1_epi32(value)));
+#else
+  return vceqq_u32(vmovl_u16(vget_low_u16(vmovl_u8(vld1_u8(bytes)))), vdupq_n_u32(value));
+#endif
+#endif
 }
 
 /// Sum of the lanes, halves first: the order is a function of kLanes only.
