@@ -3,6 +3,7 @@
 
 #include "cpu/isa.h"
 #include "cpu/norm.h"
+#include "cpu/stream.h"
 #include "cpu/thread_pool.h"
 
 namespace fastcnn::cpu {
@@ -19,12 +20,16 @@ RowNormKernels loops() {
   return row_norm_kernels<T, Accumulator<T>>();
 }
 
+/// Calls f(first row, rows) for runs of rows.
 template <class F>
-void for_each_row(const RowNormParams& p, F&& f) {
+void for_each_run(const RowNormParams& p, F&& f) {
   const int64_t per_task = std::max<int64_t>(kTaskElems / std::max<int64_t>(p.size, 1), 1);
-  parallel_for((p.rows + per_task - 1) / per_task, [&](int64_t task, int) {
-    for (int64_t r = task * per_task; r < std::min((task + 1) * per_task, p.rows); ++r) f(r);
-  });
+  parallel_for((p.rows + per_task - 1) / per_task,
+               [&](int64_t task, int) { f(task * per_task, std::min(per_task, p.rows - task * per_task)); });
+}
+
+bool streams(const RowNormParams& p) {
+  return p.dtype == DType::float32 && p.rows * p.size * int64_t(sizeof(float)) >= kStreamBytes;
 }
 
 template <class T>
@@ -32,9 +37,9 @@ void forward(const RowNormParams& p) {
   using A = Accumulator<T>;
   const RowNormKernels k = loops<T>();
   A *means = static_cast<A*>(p.stats), *invstds = means + p.rows;
-  for_each_row(p, [&](int64_t r) {
+  for_each_run(p, [&](int64_t r, int64_t rows) {
     k.forward(static_cast<T*>(p.y) + r * p.size, static_cast<const T*>(p.x) + r * p.size, p.weight, p.bias,
-              p.size, p.center, p.eps, means + r, invstds + r);
+              rows, p.size, p.center, p.eps, means + r, invstds + r, streams(p));
   });
 }
 
@@ -43,9 +48,10 @@ void backward_input(const RowNormParams& p) {
   using A = Accumulator<T>;
   const RowNormKernels k = loops<T>();
   const A *means = static_cast<const A*>(p.stats), *invstds = means + p.rows;
-  for_each_row(p, [&](int64_t r) {
+  for_each_run(p, [&](int64_t r, int64_t rows) {
     k.backward(static_cast<T*>(p.dx) + r * p.size, static_cast<const T*>(p.x) + r * p.size,
-               static_cast<const T*>(p.dy) + r * p.size, p.weight, p.size, p.center, means + r, invstds + r);
+               static_cast<const T*>(p.dy) + r * p.size, p.weight, rows, p.size, p.center, means + r,
+               invstds + r, streams(p));
   });
 }
 
@@ -58,10 +64,10 @@ void backward_affine(const RowNormParams& p) {
   parallel_for(chunks, [&](int64_t chunk, int) {
     double *db = p.partial + chunk * 2 * p.size, *dw = db + p.size;
     std::fill(db, db + 2 * p.size, 0.0);
-    for (int64_t r = chunk * per_chunk; r < std::min((chunk + 1) * per_chunk, p.rows); ++r) {
+    const int64_t r = chunk * per_chunk, rows = std::min(per_chunk, p.rows - r);
+    if (rows > 0)
       k.affine(db, dw, static_cast<const T*>(p.x) + r * p.size, static_cast<const T*>(p.dy) + r * p.size,
-               p.size, means + r, invstds + r);
-    }
+               rows, p.size, means + r, invstds + r);
   });
   T *dweight = static_cast<T*>(p.dweight), *dbias = static_cast<T*>(p.dbias);
   parallel_for((p.size + 1023) / 1024, [&](int64_t task, int) {

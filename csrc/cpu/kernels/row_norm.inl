@@ -1,6 +1,5 @@
-// Rows of layer norm and RMS norm. T is the stored type, A the accumulator. Included once per instruction set (T = float)
-// and by cpu/row_norm.cpp (the other dtypes). Sums have kRowNormLanes terms side by side, so that they become vectors and
-// their order is the same on every instruction set.
+// Rows of layer norm and RMS norm of the dtypes that have no vectors (kernels/row_norm_vec.inl). T is the stored type, A
+// the accumulator. Sums have kRowNormLanes terms side by side, so that they become vectors.
 
 constexpr int kRowNormLanes = 16;
 constexpr int64_t kRowNormRun = 4096;  ///< elements summed in the accumulator type before float64 takes over
@@ -95,6 +94,28 @@ void row_norm_affine_row(double* db, double* dw, const void* x_, const void* dy_
 }
 
 template <class T, class A>
+void row_norm_forward_rows(void* y, const void* x, const void* weight, const void* bias, int64_t rows,
+                           int64_t n, bool center, double eps, void* mean, void* invstd, bool) {
+  for (int64_t r = 0; r < rows; ++r)
+    row_norm_forward_row<T, A>((T*)y + r * n, (const T*)x + r * n, weight, bias, n, center, eps, (A*)mean + r,
+                               (A*)invstd + r);
+}
+template <class T, class A>
+void row_norm_backward_rows(void* dx, const void* x, const void* dy, const void* weight, int64_t rows,
+                            int64_t n, bool center, const void* mean, const void* invstd, bool) {
+  for (int64_t r = 0; r < rows; ++r)
+    row_norm_backward_row<T, A>((T*)dx + r * n, (const T*)x + r * n, (const T*)dy + r * n, weight, n, center,
+                                (const A*)mean + r, (const A*)invstd + r);
+}
+template <class T, class A>
+void row_norm_affine_rows(double* db, double* dw, const void* x, const void* dy, int64_t rows, int64_t n,
+                          const void* mean, const void* invstd) {
+  for (int64_t r = 0; r < rows; ++r)
+    row_norm_affine_row<T, A>(db, dw, (const T*)x + r * n, (const T*)dy + r * n, n, (const A*)mean + r,
+                              (const A*)invstd + r);
+}
+
+template <class T, class A>
 constexpr RowNormKernels row_norm_kernels() {
-  return {row_norm_forward_row<T, A>, row_norm_backward_row<T, A>, row_norm_affine_row<T, A>};
+  return {row_norm_forward_rows<T, A>, row_norm_backward_rows<T, A>, row_norm_affine_rows<T, A>};
 }

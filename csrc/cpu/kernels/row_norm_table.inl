@@ -7,9 +7,7 @@
 namespace fastcnn::cpu::FC_ISA {
 namespace {
 
-#include "cpu/kernels/row_norm.inl"
-
-constexpr RowNormKernels kRowNorm = row_norm_kernels<float, float>();
+#include "cpu/kernels/row_norm_vec.inl"
 
 }  // namespace
 }  // namespace fastcnn::cpu::FC_ISA
