@@ -91,16 +91,17 @@ def test_gradients_layouts_and_threads(f):
     gradcheck(lambda x: f(x, 1), normal((3, 4, 2), 1))
     gradcheck(lambda x: f(x, 0), normal((3, 4), 1))
     x, dy = (normal((3, 40, 9, 20), s).astype(np.float32) for s in (1, 2))
-    results = set()
-    for last in (False, True):
-        for n in (1, 3):
-            with threads(n):
-                t = fastcnn.tensor(x)
-                t = (t.contiguous("channels_last") if last else t).detach().requires_grad_()
-                y = f(t, 1)
-                y.backward(fastcnn.tensor(dy))
-                results.add((bits(y), bits(t.grad)))
-    assert len(results) == 1
+    for axis in (1, 2, 3, 0):
+        results = set()
+        for last in (False, True):
+            for n in (1, 3):
+                with threads(n):
+                    t = fastcnn.tensor(x)
+                    t = (t.contiguous("channels_last") if last else t).detach().requires_grad_()
+                    y = f(t, axis)
+                    y.backward(fastcnn.tensor(dy))
+                    results.add((bits(y), bits(t.grad)))
+        assert len(results) == 1
 
 
 def test_softmax_saves_its_output_only():

@@ -81,7 +81,7 @@ FC_ALWAYS_INLINE void softmax_forward_of(T* y, const T* x, int64_t n, int64_t ys
   const A high = softmax_max_of<T, A>(x, n, xs);  // infinite: x - high is NaN, as the result must be
   A v[kSoftmaxLanes];
   if (log) {
-    const A shift = A(m_log(softmax_exp_sum_of<T, A>(x, n, xs, high)));
+    const A shift = m_log(A(softmax_exp_sum_of<T, A>(x, n, xs, high)));
     softmax_blocks(0, n, [&](int64_t i, int64_t left) FC_INLINED {
       softmax_load(v, x + i * xs, left, xs, A(0));
       FC_EACH_LANE v[l] = v[l] - high - shift;
@@ -138,6 +138,88 @@ FC_ALWAYS_INLINE void softmax_backward_of(T* dx, const T* y, const T* dy, int64_
   });
 }
 
+// ---- float32 rows side by side: the axis is not innermost, and lanes are rows ----
+
+/// total[i]: the sum of what `term(v, i, left, c)` leaves in v for the classes c of row i.., in softmax_sum's order.
+template <class F>
+FC_ALWAYS_INLINE void softmax_column_sums(double* total, int64_t n, int64_t width, F&& term) {
+  for (int i = 0; i < kSoftmaxColumns; ++i) total[i] = 0;
+  for (int64_t first = 0; first < n; first += kSoftmaxRun) {
+    const int64_t end = n - first < kSoftmaxRun ? n : first + kSoftmaxRun;
+    float sums[kSoftmaxLanes][kSoftmaxColumns] = {}, v[kSoftmaxLanes];
+    for (int64_t c = first; c < end; ++c) {
+      float* sum = sums[(c - first) % kSoftmaxLanes];
+      softmax_blocks(0, width, [&](int64_t i, int64_t left) FC_INLINED {
+        term(v, i, left, c);
+        FC_EACH_LANE sum[i + l] += v[l];
+      });
+    }
+    for (int half = kSoftmaxLanes / 2; half; half /= 2)
+      for (int s = 0; s < half; ++s)
+        for (int i = 0; i < kSoftmaxColumns; ++i) sums[s][i] += sums[s + half][i];
+    for (int i = 0; i < kSoftmaxColumns; ++i) total[i] += double(sums[0][i]);
+  }
+}
+
+inline void softmax_forward_columns(float* y, const float* x, int64_t n, int64_t width, int64_t ys,
+                                    int64_t xs, bool log) {
+  float high[kSoftmaxColumns];
+  for (int i = 0; i < kSoftmaxColumns; ++i) high[i] = -__builtin_inff();
+  for (int64_t c = 0; c < n; ++c)
+    softmax_blocks(0, width, [&](int64_t i, int64_t left) FC_INLINED {
+      float v[kSoftmaxLanes];
+      softmax_load(v, x + c * xs + i, left, 1, -__builtin_inff());
+      FC_EACH_LANE high[i + l] = v[l] > high[i + l] ? v[l] : high[i + l];
+    });
+  double total[kSoftmaxColumns];
+  softmax_column_sums(total, n, width, [&](float* v, int64_t i, int64_t left, int64_t c) FC_INLINED {
+    softmax_load(v, x + c * xs + i, left, 1, -__builtin_inff());
+    FC_EACH_LANE v[l] = m_exp(v[l] - high[i + l]);
+    if (!log) softmax_store(y + c * ys + i, v, left, 1);
+  });
+  float last[kSoftmaxColumns];
+  for (int i = 0; i < kSoftmaxColumns; ++i) last[i] = (float)(log ? total[i] : 1 / total[i]);
+  if (log)
+    for (int i = 0; i < kSoftmaxColumns; ++i) last[i] = m_log(last[i]);
+  for (int64_t c = 0; c < n; ++c)
+    softmax_blocks(0, width, [&](int64_t i, int64_t left) FC_INLINED {
+      float v[kSoftmaxLanes];
+      if (log) {
+        softmax_load(v, x + c * xs + i, left, 1, 0.0f);
+        FC_EACH_LANE v[l] = v[l] - high[i + l] - last[i + l];
+      } else {
+        softmax_load(v, y + c * ys + i, left, 1, 0.0f);
+        FC_EACH_LANE v[l] *= last[i + l];
+      }
+      softmax_store(y + c * ys + i, v, left, 1);
+    });
+}
+
+inline void softmax_backward_columns(float* dx, const float* y, const float* dy, int64_t n, int64_t width,
+                                     int64_t xs, int64_t ys, int64_t ds, bool log) {
+  float out[kSoftmaxLanes], sum[kSoftmaxColumns];
+  double total[kSoftmaxColumns];
+  softmax_column_sums(total, n, width, [&](float* v, int64_t i, int64_t left, int64_t c) FC_INLINED {
+    softmax_load(v, dy + c * ds + i, left, 1, 0.0f);
+    if (log) return;
+    softmax_load(out, y + c * ys + i, left, 1, 0.0f);
+    FC_EACH_LANE v[l] *= out[l];
+  });
+  for (int i = 0; i < kSoftmaxColumns; ++i) sum[i] = (float)total[i];
+  for (int64_t c = 0; c < n; ++c)
+    softmax_blocks(0, width, [&](int64_t i, int64_t left) FC_INLINED {
+      float g[kSoftmaxLanes], v[kSoftmaxLanes];
+      softmax_load(g, dy + c * ds + i, left, 1, 0.0f);
+      softmax_load(v, y + c * ys + i, left, 1, 0.0f);
+      if (log) {
+        FC_EACH_LANE v[l] = g[l] - m_exp(v[l]) * sum[i + l];
+      } else {
+        FC_EACH_LANE v[l] = v[l] * (g[l] - sum[i + l]);
+      }
+      softmax_store(dx + c * xs + i, v, left, 1);
+    });
+}
+
 // ---- the table: rows without gaps have loops of their own ----
 
 template <class T, class A>
@@ -181,8 +263,18 @@ void softmax_exp_scaled(void* dx, const void* x, int64_t n, int64_t ds, int64_t 
 
 template <class T, class A>
 constexpr SoftmaxKernels softmax_kernels() {
-  return {softmax_max<T, A>, softmax_exp_sum<T, A>, softmax_forward_row<T, A>, softmax_backward_row<T, A>,
-          softmax_exp_scaled<T, A>};
+  SoftmaxKernels k = {softmax_max<T, A>,
+                      softmax_exp_sum<T, A>,
+                      softmax_forward_row<T, A>,
+                      softmax_backward_row<T, A>,
+                      softmax_exp_scaled<T, A>,
+                      nullptr,
+                      nullptr};
+  if constexpr (sizeof(T) == 4) {
+    k.forward_columns = softmax_forward_columns;
+    k.backward_columns = softmax_backward_columns;
+  }
+  return k;
 }
 #undef FC_ALWAYS_INLINE
 #undef FC_INLINED
