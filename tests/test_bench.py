@@ -215,9 +215,20 @@ def test_resident_memory_of_a_training_step_is_that_of_one_process():
 def test_all_memory_bound_ops_run_on_our_side():
     """Every row of `fastcnn bench ops`, on a few elements."""
     for job in catalogue.op_jobs("ops", True):
-        small = (2, 16) if len(job["shape"]) == 2 else (2, 8, 6, 6)
-        for call in Ours().prepare({**job, "shape": small}).values():
+        if job["kind"] == "optimizer":
+            job["shapes"] = [(3, 2), (5,)]
+        else:
+            job["shape"] = (2, 16) if len(job["shape"]) == 2 else (2, 8, 6, 6)
+        for call in Ours().prepare(job).values():
             call()
+
+
+def test_optimizers_step_over_the_parameters_of_resnet18():
+    from fastcnn import models
+
+    (job, _) = catalogue.op_jobs("optimizer", False)
+    shapes = [p.shape for p in models.build("resnet18").parameters()]
+    assert sorted(job["shapes"]) == sorted(shapes)
 
 
 def test_unknown_rival():

@@ -47,7 +47,16 @@ _OPS: dict[str, list[tuple[str, str, dict[str, Any], float]]] = {
     "norm": [
         ("batch_norm", "forward", {}, 3),
         ("batch_norm", "both", {}, 8),
-        ("layer_norm", "forward", {}, 2),
+        ("group_norm", "both", {}, 8),
+        ("instance_norm", "both", {}, 8),
+        ("layer_norm", "forward", {"size": 1024}, 2),
+        ("layer_norm", "both", {"size": 1024}, 7),
+    ],
+    "softmax": [
+        (op, pass_, dict(dim=dim), 2 if pass_ == "forward" else 3)
+        for op in ("softmax", "log_softmax")
+        for dim in (1, -1)
+        for pass_ in ("forward", "backward")
     ],
     "relu": [("relu", "forward", {}, 2), ("relu", "backward", {}, 3)],
     "activation": [
@@ -58,11 +67,24 @@ _OPS: dict[str, list[tuple[str, str, dict[str, Any], float]]] = {
     "layout": [("to_nchw", "forward", {}, 2)],
 }
 
+# The shapes of ResNet-18's parameters: filters, and two vectors for each batch norm.
+_STAGES = ((64, 64, 1), (64, 128, 2), (128, 256, 2), (256, 512, 2))
+_FILTERS = [(64, 3, 7, 7)] + [
+    shape
+    for before, after, stride in _STAGES
+    for shape in (
+        (after, before, 3, 3), *[(after, before, 1, 1)] * (stride - 1), *[(after, after, 3, 3)] * 3,
+    )
+]  # fmt: skip
+_RESNET18: list[tuple[int, ...]] = [
+    *[s for f in _FILTERS for s in (f, f[:1], f[:1])], (1000, 512), (1000,),
+]  # fmt: skip
+
 
 def op_jobs(group: str, quick: bool) -> Iterator[dict[str, Any]]:
     """Jobs of a memory-bound family, or of all ("ops"), on (32, 64, 112, 112), with --quick on (4, 64, 56, 56)."""
     if group == "ops":
-        for name in (*_OPS, "linear"):
+        for name in (*_OPS, "linear", "optimizer"):
             yield from op_jobs(name, quick)
         return
     shape = _SMALL if quick else _BIG
@@ -74,13 +96,26 @@ def op_jobs(group: str, quick: bool) -> Iterator[dict[str, Any]]:
                     "name": f"linear {rows}x{size}>{out}", "flops": 2.0 * rows * size * out * times,
                 }  # fmt: skip
         for rows, classes in ((256, 1000), (64, 10)):
+            for pass_, moved in (("forward", 1), ("both", 3)):
+                yield {
+                    "kind": "op", "op": "cross_entropy", "shape": (rows, classes), "pass": pass_,
+                    "name": f"cross_entropy {rows}x{classes}", "bytes": 4.0 * moved * rows * classes,
+                }  # fmt: skip
+        return
+    if group == "optimizer":
+        for op, settings, moved in (("SGD", {"momentum": 0.9}, 5), ("Adam", {}, 7)):
             yield {
-                "kind": "op", "op": "cross_entropy", "shape": (rows, classes), "pass": "forward",
-                "name": f"cross_entropy {rows}x{classes}", "bytes": 4.0 * rows * classes,
+                "kind": "optimizer", "op": op, "settings": {"lr": 1e-3, **settings}, "pass": "step",
+                "shapes": _RESNET18, "name": f"{op} resnet18",
+                "bytes": 4.0 * moved * sum(_elements(s) for s in _RESNET18),
             }  # fmt: skip
         return
     for op, pass_, settings, moved in _OPS[group]:
-        window = " {kernel}x{kernel}s{stride}p{padding}".format(**settings) if settings else ""
+        window = " {kernel}x{kernel}s{stride}p{padding}".format(**settings) if "kernel" in settings else ""
+        if "dim" in settings:
+            window = f" dim {settings['dim']}"
+        if "size" in settings:  # rows of a matrix with as many elements
+            shape = (int(_elements(shape)) // settings["size"], settings["size"])
         yield {
             "kind": "op", "op": op, "shape": shape, "pass": pass_, **settings, "name": f"{op}{window}",
             "bytes": 4.0 * moved * _elements(shape),

@@ -1,6 +1,7 @@
 """What is timed, written once for both libraries: they have the same names and argument orders.
 
-`lib` offers ``F``, ``nn``, ``SGD``, ``tensor(array, grad, layout)``, ``no_grad()``, ``layouts`` and ``model(name)``.
+`lib` offers ``F``, ``nn``, ``SGD``, ``Adam``, ``tensor(array, grad, layout)``, ``no_grad()``, ``layouts``,
+``optimizers`` (ways to run one) and ``model(name)``.
 Each function returns a call without arguments. Needs NumPy only, so that a rival's process can import it alone.
 """
 
@@ -70,6 +71,12 @@ def pointwise(lib: Any, job: dict[str, Any], layout: str) -> Call:
         mean, var = (lib.tensor(np.full(channels, v, np.float32), False, None) for v in (0, 1))
         leaves += [weight, bias]
         function = lambda t: F.batch_norm(t, mean, var, weight, bias, True, 0.1, 1e-5)  # noqa: E731
+    elif op == "group_norm":
+        function = lambda t: F.group_norm(t, min(32, job["shape"][1]))  # noqa: E731
+    elif op == "instance_norm":
+        function = F.instance_norm
+    elif op in ("softmax", "log_softmax"):
+        function = lambda t: getattr(F, op)(t, job["dim"])  # noqa: E731
     elif op == "layer_norm":
         size = job["shape"][-1]
         weight, bias = (lib.tensor(normal(size, s), job["pass"] != "forward", None) for s in (2, 3))
@@ -96,6 +103,15 @@ def pointwise(lib: Any, job: dict[str, Any], layout: str) -> Call:
     with lib.no_grad():
         y = function(x)
     return _both(function, lib.like(y, normal(tuple(y.shape), 1)), x, tuple(leaves))
+
+
+def optimizer(lib: Any, job: dict[str, Any], variant: str) -> Call:
+    """One step over parameters of the given shapes, whose gradients stay."""
+    parameters = [lib.tensor(normal(shape), True, None) for shape in job["shapes"]]
+    for p in parameters:
+        p.grad = lib.tensor(normal(tuple(p.shape), 1), False, None)
+    settings = {"fused": True} if variant == "fused" else {}
+    return getattr(lib, job["op"])(parameters, **job["settings"], **settings).step  # type: ignore[no-any-return]
 
 
 def model(lib: Any, job: dict[str, Any], layout: str) -> Call:
@@ -127,6 +143,8 @@ def prepare(lib: Any, job: dict[str, Any]) -> dict[str, Call]:
     """{variant: call} for a job: one variant per memory layout of the library, for convolutions also per algorithm."""
     if job["kind"] == "conv":
         return lib.conv(job)
+    if job["kind"] == "optimizer":
+        return {variant: optimizer(lib, job, variant) for variant in lib.optimizers}
     make = model if job["kind"] == "model" else pointwise
     layouts = [job["layout"]] if "layout" in job else lib.layouts
     return {layout: make(lib, job, layout) for layout in layouts}

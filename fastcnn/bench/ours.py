@@ -22,8 +22,8 @@ class Ours:
     """The adapter that ``jobs`` wants."""
 
     name = "fastcnn"
-    layouts = ("nhwc",)
-    F, nn, SGD = F, nn, optim.SGD
+    layouts, optimizers = ("nhwc",), ("step",)
+    F, nn, SGD, Adam = F, nn, optim.SGD, optim.Adam
     no_grad = staticmethod(fastcnn.no_grad)
 
     def start(self, threads: int) -> dict[str, Any]:

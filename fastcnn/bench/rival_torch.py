@@ -26,8 +26,8 @@ import torch.nn.functional as F
 class Torch:
     """The adapter that ``jobs`` wants."""
 
-    layouts = ("nchw", "nhwc")
-    F, nn, SGD = F, torch.nn, torch.optim.SGD
+    layouts, optimizers = ("nchw", "nhwc"), ("step", "fused")
+    F, nn, SGD, Adam = F, torch.nn, torch.optim.SGD, torch.optim.Adam
 
     def __init__(self, mode: str) -> None:
         self.name, self.mode = f"torch-{mode}", mode

@@ -16,7 +16,7 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
-OPS = ("pool", "dropout", "norm", "relu", "activation", "layout", "linear", "ops")
+OPS = ("pool", "dropout", "norm", "softmax", "relu", "activation", "layout", "linear", "optimizer", "ops")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
