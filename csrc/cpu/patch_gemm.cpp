@@ -313,16 +313,20 @@ void patch_gemm_task(const PatchGemm& p, int64_t task, float* scratch) {
     t.m = static_cast<int>(rows);
     t.accumulate = k > 0;
     // The next block of a source that is read in place.
-    t.prefetch = plain == p.depth && t.k == p.depth ? t.a + rows * plain : nullptr;
+    const bool more_rows = plain == p.depth && t.k == p.depth && row + rows < p.rows;
     for (int64_t j = 0; j < columns; j += nr) {
+      const float* b = filter + j * p.depth + k * nr;
+      // The panel after this one: with few rows, filters that come from memory would take longer than the product.
+      t.prefetch = more_rows && j == 0 ? t.a + rows * plain
+                   : j + nr < columns  ? b + nr * p.depth
+                                       : filter + (k + t.k) * nr;
       const GemmFinish last =
           tile_finish(p, channel + j, residual ? residual + channel + j : nullptr, flat_residual);
       t.finish = in_tiles && k + t.k == p.depth ? &last : nullptr;
-      t.b = filter + j * p.depth + k * nr;
+      t.b = b;
       t.c = c + j;
       t.n = static_cast<int>(std::min(nr, columns - j));
       isa.gemm.tile(&t);
-      t.prefetch = nullptr;
     }
     k += t.k;
   } while (k < p.depth);
