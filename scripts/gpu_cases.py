@@ -45,15 +45,18 @@ def _elements(*shapes: tuple[int, ...]) -> float:
 
 
 def _conv(
-    name: str, n: int, c: int, k: int, size: int, taps: int, stride: int, groups: int, share: float
-) -> Case:
+    name: str, n: int, c: int, k: int, size: int, taps: int, stride: int, groups: int, share: float, *,
+    algo: str = "auto", more: float = 0, launches: int = 1,
+) -> Case:  # fmt: skip
+    """`more`: bytes of the workspace that a named algorithm writes and reads."""
     x, w = (n, c, size, size), (k, c // groups, taps, taps)
     out = (size + 2 * (taps // 2) - taps) // stride + 1
     y = (n, k, out, out)
     setting = {"padding": taps // 2, "stride": stride, "groups": groups}
     return Case(
-        name, "convolution", (x, w), 4 * _elements(x, w, y), 2 * _elements(y) * (c // groups) * taps * taps, share, 1,
-        lambda fc, F, t: F.conv2d(*t, **setting), lambda torch, F, t: F.conv2d(*t, **setting),
+        name, "convolution", (x, w), 4 * _elements(x, w, y) + more,
+        2 * _elements(y) * (c // groups) * taps * taps, share, launches,
+        lambda fc, F, t: F.conv2d(*t, **setting, algo=algo), lambda torch, F, t: F.conv2d(*t, **setting),
     )  # fmt: skip
 
 
@@ -80,6 +83,8 @@ CASES: tuple[Case, ...] = (
     Case("linear 4096", "gemm", ((4096, 4096), (4096, 4096)), 12 * 4096.0**2, 2 * 4096.0**3, 0.25, 1,
          lambda fc, F, t: F.linear(*t), lambda torch, F, t: F.linear(*t)),
     _conv("conv 3x3 64>64 @56", 64, 64, 64, 56, 3, 1, 1, 0.4),
+    _conv("conv 3x3 64>64 @56 im2col", 64, 64, 64, 56, 3, 1, 1, 0.4, algo="im2col", more=8 * 576 * _COUNT / 64,
+          launches=15),
     _conv("conv 1x1 256>64 @56", 64, 256, 64, 56, 1, 1, 1, 0.4),
     _conv("conv 3x3/2 128>128 @56", 64, 128, 128, 56, 3, 2, 1, 0.4),
     _conv("conv 7x7/2 3>64 @224", 64, 3, 64, 224, 7, 2, 1, 0.3),

@@ -9,7 +9,9 @@ ConvPlan plan(const std::vector<ConvAlgo>& table, const ConvProblem& problem, Pa
   bool known = request.name == "auto", settled = false;
   for (const ConvAlgo& algo : table) {
     const char* reason = algo.unsupported(problem, pass, props);
-    const size_t bytes = reason ? 0 : algo.workspace_bytes(problem, pass, props);
+    size_t bytes = reason ? 0 : algo.workspace_bytes(problem, pass, props);
+    if (algo.workspace_within && request.workspace_limit < bytes)
+      bytes = algo.workspace_within(problem, pass, request.workspace_limit);
     const double cost = reason ? 0 : algo.cost(problem, pass, props);
     const bool named = request.name == algo.name;
     known = known || named;
@@ -32,8 +34,10 @@ ConvPlan plan(const std::vector<ConvAlgo>& table, const ConvProblem& problem, Pa
     for (const ConvAlgo& algo : table) names += str(names.empty() ? "" : ", ", algo.name);
     fail<ValueError>("conv: algo='", request.name, "' is unknown, expected auto or one of ", names);
   }
-  FC_CHECK(best.algo, "conv: no algorithm can run the ", name_of(pass), " pass of ", problem.describe(),
-           " on ", props.name, " within ", request.workspace_limit, " workspace bytes");
+  // The last row needs no workspace: if it cannot run, then for what the problem asks of every row.
+  if (!best.algo)
+    fail<ValueError>("conv: no algorithm can run the ", name_of(pass), " pass of ", problem.describe(),
+                     " on ", props.name, ": ", table.back().unsupported(problem, pass, props));
   if (problem.reuses_filters && best.algo->filters) best.filters = best.algo->filters(problem, pass);
   if (rows)
     for (ConvRow& row : *rows) row.chosen = row.name == best.algo->name;

@@ -51,6 +51,9 @@ struct ConvAlgo {
   double error = 1;
   /// Which part of the workspace may be kept while the filters stay the same; nullptr: none.
   ConvFilters (*filters)(const ConvProblem&, Pass) = nullptr;
+  /// Of a row that can make do with less workspace, in more steps: how much it takes of a limit below workspace_bytes;
+  /// more than the limit if that is too little. It learns what it got from ConvArgs::workspace_bytes.
+  size_t (*workspace_within)(const ConvProblem&, Pass, size_t limit) = nullptr;
 };
 
 struct ConvRow {             ///< one row's verdict, for conv_algorithms() and logs

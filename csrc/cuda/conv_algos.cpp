@@ -13,7 +13,13 @@ namespace fastcnn::cuda {
 
 namespace {
 
-const char* takes_all(const ConvProblem&, Pass, const DeviceProps&) { return nullptr; }
+/// Of every row: what no kernel here does to y before it is stored.
+const char* epilogue_unsupported(const ConvProblem& p) {
+  return p.epilogue.scale ? "no batch norm in the epilogue on CUDA" : nullptr;
+}
+const char* direct_unsupported(const ConvProblem& p, Pass, const DeviceProps&) {
+  return epilogue_unsupported(p);
+}
 size_t no_workspace(const ConvProblem&, Pass, const DeviceProps&) { return 0; }
 double direct_cost(const ConvProblem& p, Pass, const DeviceProps&) {
   return 5 + p.flops() / 2e5;  // about 0.2 TFLOP/s
@@ -23,6 +29,7 @@ double direct_cost(const ConvProblem& p, Pass, const DeviceProps&) {
 
 const char* depthwise_unsupported(const ConvProblem& p, Pass pass, const DeviceProps&) {
   constexpr int64_t kMost = int64_t{1} << 30;
+  if (const char* reason = epilogue_unsupported(p)) return reason;
   if (!p.is_depthwise() || p.K != p.C) return "not one filter per channel (groups = channels = filters)";
   if (p.taps() > kDepthwiseTaps) return "more than 64 taps";
   if (pass == Pass::backward_input && p.pad_mode != PadMode::zeros)
@@ -59,6 +66,7 @@ Product product_of(const ConvProblem& p, Pass pass) {
 }
 
 const char* implicit_gemm_unsupported(const ConvProblem& p, Pass pass, const DeviceProps&) {
+  if (const char* reason = epilogue_unsupported(p)) return reason;
   if (p.dtype == DType::float64) return "multiplies in float32, the tensors are float64";
   if (pass == Pass::backward_input && p.pad_mode != PadMode::zeros)
     return "a cell of x is read from several places unless the padding is zeros";
@@ -75,18 +83,77 @@ size_t implicit_gemm_workspace(const ConvProblem& p, Pass pass, const DeviceProp
   if (pass != Pass::backward_weight) return 0;
   return size_t(implicit_gemm_splits(p)) * size_t(p.K * p.channels_per_group() * p.taps()) * sizeof(float);
 }
-double implicit_gemm_cost(const ConvProblem& p, Pass pass, const DeviceProps& props) {
-  // Whole tiles at about 8 TFLOP/s of an A100's 19.5, less where there are not two blocks for each multiprocessor.
-  const Product g = product_of(p, pass);
-  const int64_t splits = pass == Pass::backward_weight ? implicit_gemm_splits(p) : 1;
-  const double blocks = double(g.tiles()) * double(p.G) * double(splits);
+/// Whole tiles at about `rate` TFLOP/s of an A100's 19.5, less where there are not two blocks for each multiprocessor.
+double product_cost(const Product& g, double groups, int64_t splits, double rate, const DeviceProps& props) {
+  const double blocks = double(g.tiles()) * groups * double(splits);
   const double flops =
       2.0 * blocks * double(kTileM * kTileN) * double(ceil_div(ceil_div(g.depth, splits), kTileK) * kTileK);
   const double busy = std::min(1.0, blocks / (2.0 * std::max(props.sm_count, 1)));
-  return 5 + flops / (8e6 * std::max(busy, 0.01));
+  return 5 + flops / (rate * 1e6 * std::max(busy, 0.01));
+}
+double implicit_gemm_cost(const ConvProblem& p, Pass pass, const DeviceProps& props) {
+  const int64_t splits = pass == Pass::backward_weight ? implicit_gemm_splits(p) : 1;
+  return product_cost(product_of(p, pass), double(p.G), splits, 8, props);
+}
+
+// ---- im2col ----
+
+/// Columns of the patch matrix of all groups.
+int64_t patch_columns(const ConvProblem& p) { return p.C * p.taps(); }
+
+const char* im2col_unsupported(const ConvProblem& p, Pass pass, const DeviceProps&) {
+  if (const char* reason = epilogue_unsupported(p)) return reason;
+  if (p.dtype != DType::float32) return "float32 only";
+  constexpr int64_t kMost = int64_t{1} << 30;
+  const int64_t least = pass == Pass::backward_input ? p.out_pixels() : 1;  // rows of the smallest chunk
+  if (p.N * p.out_pixels() > kMost || p.K * p.channels_per_group() * p.taps() > kMost)
+    return "more than 2^30 pixels or weights";
+  if (patch_columns(p) > kMost / 4 / least) return "a patch matrix of more than 1 GiB for one image or pixel";
+  if (p.in_pixels() > kMost / std::max<int64_t>(p.C, 1)) return "images of more than 2^30 elements";
+  if (p.G > 65535 ||
+      ceil_div(std::max(p.filters_per_group(), p.channels_per_group() * p.taps()), kTileN) > 65535)
+    return "more groups, filters or taps than a launch has blocks";
+  return nullptr;
+}
+size_t im2col_workspace(const ConvProblem& p, Pass pass, const DeviceProps&) {
+  return im2col_space(p, pass, kNoLimit).bytes();
+}
+size_t im2col_workspace_within(const ConvProblem& p, Pass pass, size_t limit) {
+  return im2col_space(p, pass, limit).bytes();
+}
+double im2col_cost(const ConvProblem& p, Pass pass, const DeviceProps& props) {
+  // The product of dense matrices, a little faster than one whose operands are gathered; the matrix is written and read.
+  Product g = product_of(p, pass);
+  if (pass == Pass::backward_input)
+    g = {p.N * p.out_pixels(), p.channels_per_group() * p.taps(), p.filters_per_group()};
+  const int64_t splits = pass == Pass::backward_weight ? im2col_space(p, pass, kNoLimit).splits : 1;
+  const double matrix = 4.0 * double(p.N) * double(p.out_pixels()) * double(patch_columns(p));
+  return 10 + product_cost(g, double(p.G), splits, 9, props) + 2 * matrix / 1e6;
 }
 
 }  // namespace
+
+Im2colSpace im2col_space(const ConvProblem& p, Pass pass, size_t limit) {
+  // 64 MiB of the matrix at a time: enough blocks for a large card, and about what its second-level cache holds.
+  constexpr int64_t kMatrixFloats = int64_t{16} << 20, kRound = 64;
+  const bool to_input = pass == Pass::backward_input;
+  const int64_t columns = std::max<int64_t>(patch_columns(p), 1);
+  const int64_t step = to_input ? p.out_pixels() : kTileM;  // whole images, whole tiles
+  const auto weights = size_t(p.K * p.channels_per_group() * p.taps());
+  int64_t most = p.N * p.out_pixels();
+  // backward_input: all cells of a chunk's images are one launch.
+  if (to_input) most = std::min(most, (int64_t{1} << 30) / std::max<int64_t>(p.in_pixels() * p.C, 1) * step);
+  Im2colSpace s;
+  const auto make = [&](int64_t floats, int64_t splits) {
+    s.rows = std::min(most, std::max<int64_t>(floats / kRound * kRound / columns / step, 1) * step);
+    s.matrix = size_t(ceil_div(s.rows * patch_columns(p), kRound) * kRound);
+    s.splits = int(std::max<int64_t>(std::min(splits, s.rows / 512), 1));
+    s.weights = size_t(s.splits) * weights;
+  };
+  make(kMatrixFloats, pass == Pass::backward_weight ? implicit_gemm_splits(p) : 1);
+  if (s.bytes() > limit) make(int64_t(limit / sizeof(float)) - int64_t(weights), 1);
+  return s;
+}
 
 int depthwise_splits(const ConvProblem& p) {
   // Blocks for a large card, each with at least 16 rows to a group of threads.
@@ -105,12 +172,14 @@ int implicit_gemm_splits(const ConvProblem& p) {
 }
 
 const std::vector<ConvAlgo>& conv_algos() {
-  // The last row takes everything with 0 bytes of workspace. Never destroyed: threads may outlive statics.
+  // The last row takes every problem of which a CUDA kernel exists, with 0 bytes of workspace. Never destroyed: threads may outlive statics.
   static const auto* table = new std::vector<ConvAlgo>{
       {"depthwise", depthwise_unsupported, depthwise_workspace, depthwise_cost, FC_ROW(conv_depthwise_run)},
       {"implicit_gemm", implicit_gemm_unsupported, implicit_gemm_workspace, implicit_gemm_cost,
        FC_ROW(conv_implicit_gemm_run)},
-      {"direct", takes_all, no_workspace, direct_cost, FC_ROW(conv_direct_run)},
+      {"im2col", im2col_unsupported, im2col_workspace, im2col_cost, FC_ROW(conv_im2col_run), 1, nullptr,
+       im2col_workspace_within},
+      {"direct", direct_unsupported, no_workspace, direct_cost, FC_ROW(conv_direct_run)},
   };
   return *table;
 }

@@ -19,6 +19,19 @@ void conv_implicit_gemm_run(const ConvArgs&, Pass, void* stream);
 /// Parts into which backward_weight cuts its depth: a function of the problem alone.
 int implicit_gemm_splits(const ConvProblem& p);
 
+// conv_im2col.cu: float32, any geometry and padding; a part of the patch matrix as workspace.
+void conv_im2col_run(const ConvArgs&, Pass, void* stream);
+/// The workspace of a pass, at most `limit` bytes if a matrix of 128 rows or one image fits. A function of its arguments
+/// alone; the bits of forward and backward_input do not depend on the limit. Rows of the matrix are output pixels.
+struct Im2colSpace {
+  int64_t rows = 0;    ///< of a chunk
+  int splits = 1;      ///< parts of a chunk's rows in backward_weight
+  size_t matrix = 0;   ///< floats of a chunk
+  size_t weights = 0;  ///< floats of packed filters, or of sums of backward_weight
+  size_t bytes() const { return (matrix + weights) * sizeof(float); }
+};
+Im2colSpace im2col_space(const ConvProblem& p, Pass pass, size_t limit);
+
 // conv_direct.cu: any geometry, dtype, strides and fusion; no workspace.
 void conv_direct_run(const ConvArgs&, Pass, void* stream);
 

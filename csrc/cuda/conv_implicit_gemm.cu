@@ -10,63 +10,16 @@
 // is long and its result small: blocks take a part each, and a second kernel adds the parts in order.
 #include "common/conv_problem.h"
 #include "cuda/conv_algos.h"
-#include "cuda/conv_view.cuh"
-#include "cuda/dispatch.cuh"
-#include "cuda/gemm_tile.cuh"
-#include "cuda/launch.cuh"
-#include "cuda/walk.cuh"
+#include "cuda/conv_product.cuh"
 
 namespace fastcnn::cuda {
 namespace {
-
-constexpr int kThreads = 256;
-
-template <class T>
-struct Implicit {
-  ConvView<T> v;
-  // Flat numbers of pixels, taps and channels, taken apart without dividing. `pixel` is of the output in forward and
-  // backward_weight, of the input in backward_input.
-  FastDivide width, height, depth, inner, tap_r, tap_s;
-  int pixels, depths, per_split;  // rows of A; extent of the depth; depth of a block
-  float* partials;                // of backward_weight
-};
-
-struct Pixel {
-  int n, i[3];
-};
-template <class T>
-FC_DEVICE Pixel pixel_of(const Implicit<T>& p, int flat) {
-  unsigned rest = static_cast<unsigned>(flat);
-  Pixel at;
-  at.i[2] = static_cast<int>(p.width.split(rest));
-  at.i[1] = static_cast<int>(p.height.split(rest));
-  at.i[0] = static_cast<int>(p.depth.split(rest));
-  at.n = static_cast<int>(rest);
-  return at;
-}
-
-/// Where in the depth (tap, inner): inner is a channel or a filter.
-struct Tap {
-  int t[3], inner;
-  bool inside;
-};
-template <class T>
-FC_DEVICE Tap tap_of(const Implicit<T>& p, int flat, int end) {
-  Tap tap;
-  tap.inside = flat < end;
-  unsigned rest = static_cast<unsigned>(flat);
-  tap.inner = static_cast<int>(p.inner.split(rest));
-  tap.t[2] = static_cast<int>(p.tap_s.split(rest));
-  tap.t[1] = static_cast<int>(p.tap_r.split(rest));
-  tap.t[0] = static_cast<int>(rest);
-  return tap;
-}
 
 /// An operand whose lines are pixels: of the output, or of the input in backward_input.
 template <class T>
 struct Pixels {
   static constexpr bool kAlongDepth = true;
-  const Implicit<T>& p;
+  const ConvProduct<T>& p;
   int group;
   Pixel at[kFetches<kTileM>];
   Tap tap;
@@ -110,7 +63,7 @@ struct Readers : Pixels<T> {
 template <class T, bool kLineIsFilter>
 struct Filters {
   static constexpr bool kAlongDepth = kLineIsFilter;
-  const Implicit<T>& p;
+  const ConvProduct<T>& p;
   int group;
   int line[kLineIsFilter ? kFetches<kTileN> : 1];
   Tap tap;
@@ -124,28 +77,11 @@ struct Filters {
   }
 };
 
-/// backward_weight: line = filter (dy) or (tap, channel) (x), depth = output pixel up to `end`.
-template <class T>
-struct Slopes {
-  static constexpr bool kAlongDepth = false;
-  const Implicit<T>& p;
-  int group, end, filter;
-  Pixel at;
-
-  FC_METHOD void set_line(int, int line) { filter = line; }
-  FC_METHOD void set_depth(int d) {
-    at = pixel_of(p, d < end ? d : 0);
-    if (d >= end) at.n = -1;
-  }
-  FC_METHOD float get(int) const {
-    if (at.n < 0 || filter >= p.v.filters) return 0.0f;
-    return widen(load(p.v.y.at(at.n, group * p.v.filters + filter, at.i[0], at.i[1], at.i[2])));
-  }
-};
+/// x for backward_weight: line = (tap, channel), depth = output pixel up to `end`.
 template <class T>
 struct PatchColumns {
   static constexpr bool kAlongDepth = false;
-  const Implicit<T>& p;
+  const ConvProduct<T>& p;
   int group, end;
   Tap tap;
   Pixel at;
@@ -160,20 +96,8 @@ struct PatchColumns {
   }
 };
 
-/// Calls f(row, column, sum) for this thread's sums.
-template <class F>
-FC_DEVICE void for_each_sum(int row0, int column0, const float (&sums)[kSumsM][kSumsN], F&& f) {
-  const int tx = static_cast<int>(threadIdx.x) % (kTileN / kSumsN),
-            ty = static_cast<int>(threadIdx.x) / (kTileN / kSumsN);
-  FC_UNROLL
-  for (int i = 0; i < kSumsM; ++i) {
-    FC_UNROLL
-    for (int j = 0; j < kSumsN; ++j) f(row0 + ty * kSumsM + i, column0 + tx * kSumsN + j, sums[i][j]);
-  }
-}
-
 template <class T>
-FC_KERNEL implicit_forward_kernel(Implicit<T> p) {
+FC_KERNEL implicit_forward_kernel(ConvProduct<T> p) {
   const int row0 = static_cast<int>(blockIdx.x) * kTileM, column0 = static_cast<int>(blockIdx.y) * kTileN;
   const int group = static_cast<int>(blockIdx.z);
   Patches<T> a{{p, group, {}, {}}};
@@ -188,7 +112,7 @@ FC_KERNEL implicit_forward_kernel(Implicit<T> p) {
 }
 
 template <class T>
-FC_KERNEL implicit_backward_input_kernel(Implicit<T> p) {
+FC_KERNEL implicit_backward_input_kernel(ConvProduct<T> p) {
   const int row0 = static_cast<int>(blockIdx.x) * kTileM, column0 = static_cast<int>(blockIdx.y) * kTileN;
   const int group = static_cast<int>(blockIdx.z);
   Readers<T> a{{p, group, {}, {}}};
@@ -204,7 +128,7 @@ FC_KERNEL implicit_backward_input_kernel(Implicit<T> p) {
 
 /// partials[split][group][filter][(tap, channel)]
 template <class T>
-FC_KERNEL implicit_backward_weight_kernel(Implicit<T> p, unsigned column_tiles) {
+FC_KERNEL implicit_backward_weight_kernel(ConvProduct<T> p, unsigned column_tiles) {
   const int row0 = static_cast<int>(blockIdx.y) * kTileM;
   const int column0 = static_cast<int>(blockIdx.x % column_tiles) * kTileN;
   const int split = static_cast<int>(blockIdx.x / column_tiles), group = static_cast<int>(blockIdx.z);
@@ -221,35 +145,13 @@ FC_KERNEL implicit_backward_weight_kernel(Implicit<T> p, unsigned column_tiles) 
   });
 }
 
-/// dw = the splits' sums, in order: a thread per weight.
-template <class T>
-FC_KERNEL implicit_add_splits_kernel(Implicit<T> p, unsigned count, int splits, FastDivide by_depth) {
-  unsigned rest = blockIdx.x * kThreads + threadIdx.x;
-  if (rest >= count) return;
-  float sum = 0;
-  for (int s = 0; s < splits; ++s) sum += load(p.partials + static_cast<int64_t>(s) * count + rest);
-  const Tap tap = tap_of(p, static_cast<int>(by_depth.split(rest)), p.depths);
-  store(p.v.w.at(rest, tap.inner, tap.t[0], tap.t[1], tap.t[2]), Narrow<T>::of(sum));
-}
-
 template <class T>
 void run(const ConvArgs& args, Pass pass, cudaStream_t stream) {
   const ConvProblem& q = *args.problem;
-  Implicit<T> p{};
-  p.v = conv_view<T>(args);
-  const bool to_input = pass == Pass::backward_input;
-  const int64_t* extent = to_input ? q.in : q.out;
-  p.pixels = static_cast<int>(q.N * extent[0] * extent[1] * extent[2]);
-  const int64_t inner = to_input ? q.filters_per_group() : q.channels_per_group();
-  p.depths = static_cast<int>(inner * q.taps());
-  p.depth = FastDivide(extent[0]);
-  p.height = FastDivide(extent[1]);
-  p.width = FastDivide(extent[2]);
-  p.inner = FastDivide(inner);
-  p.tap_r = FastDivide(q.filter[1]);
-  p.tap_s = FastDivide(q.filter[2]);
+  ConvProduct<T> p = conv_product<T>(args, pass);
   const auto groups = static_cast<unsigned>(q.G);
   if (pass != Pass::backward_weight) {
+    const bool to_input = pass == Pass::backward_input;
     const int columns = to_input ? p.v.channels : p.v.filters;
     launch("conv_implicit_gemm", to_input ? implicit_backward_input_kernel<T> : implicit_forward_kernel<T>,
            {dim3(static_cast<unsigned>(ceil_div(p.pixels, kTileM)),
@@ -267,10 +169,7 @@ void run(const ConvArgs& args, Pass pass, cudaStream_t stream) {
                groups),
           dim3(kTileThreads), stream},
          p, columns);
-  const auto count = static_cast<unsigned>(q.K * p.depths);
-  launch("conv_implicit_gemm", implicit_add_splits_kernel<T>,
-         {dim3(ceil_div<unsigned>(count, kThreads)), dim3(kThreads), stream}, p, count, splits,
-         FastDivide(p.depths));
+  conv_add_splits("conv_implicit_gemm", p, q.K, splits, stream);
 }
 
 }  // namespace

@@ -64,7 +64,8 @@ struct ConvView {
   ConvAxis axis[3];
   View<T> x, w, y, residual;
   Channelwise<T> bias, scale, shift;
-  bool relu_before, relu_after;
+  bool relu_before;
+  Wide<T> low, high;  ///< of the activation that follows: y = min(high, max(low, y)), NaN stays
 
   /// x with the previous layer's normalisation and activation.
   FC_METHOD Wide<T> input(const T* at, int64_t c) const {
@@ -83,7 +84,8 @@ struct ConvView {
   FC_METHOD void finish(int n, int k, const int (&o)[3], Wide<T> sum) const {
     if (bias.data) sum += bias[k];
     if (residual.data) sum += widen(load(residual.at(n, k, o[0], o[1], o[2])));
-    if (relu_after && sum < 0) sum = 0;
+    if (sum < low) sum = low;
+    if (sum > high) sum = high;
     store(y.at(n, k, o[0], o[1], o[2]), Narrow<T>::of(sum));
   }
 };
@@ -113,7 +115,8 @@ ConvView<T> conv_view(const ConvArgs& a) {
   v.scale = channelwise<T>(a.scale);
   v.shift = channelwise<T>(a.shift);
   v.relu_before = q.prologue.activation == Unary::relu;
-  v.relu_after = q.epilogue.activation == Unary::relu;
+  v.low = q.epilogue.low();
+  v.high = q.epilogue.high();
   return v;
 }
 

@@ -1,0 +1,93 @@
+"""CUDA's rows of the convolution table: what they take, what they refuse, what they do within a limit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import fastcnn
+from fastcnn import functional as F
+from fastcnn import memory, nn
+from fastcnn._loader import _core
+from fastcnn.algorithms import requests
+from fastcnn.functional.conv import geometry
+
+pytestmark = pytest.mark.skipif(
+    fastcnn.device_count() == 0, reason="no CUDA device, and not a build with FASTCNN_CUDA=emulate"
+)
+X, W = (3, 4, 9, 11), (6, 2, 3, 3)
+SETTINGS: dict[str, Any] = {"stride": (2, 1), "padding": 1, "groups": 2}
+ROWS = tuple(row.name for row in fastcnn.conv_algorithms(X, W, device="meta:h200", groups=2))
+
+
+def integers(shape: tuple[int, ...], seed: int, dtype: str = "float32") -> fastcnn.Tensor:
+    values = np.random.default_rng(seed).integers(-4, 5, shape).astype("float32")
+    return fastcnn.tensor(values, device="cuda").to(dtype)
+
+
+def run(pass_: str, x: Any, w: Any, dy: Any, algo: str, limit: int | None = None) -> np.ndarray:
+    options: dict[str, Any] = {**SETTINGS, "algo": algo, "workspace_limit": limit}
+    if pass_ == "forward":
+        y = F.conv2d(x, w, **options)
+    elif pass_ == "backward_input":
+        y = nn.grad.conv2d_input(X, w, dy, **options)
+    else:
+        y = nn.grad.conv2d_weight(x, W, dy, **options)
+    return y.to("float32").numpy()
+
+
+@pytest.mark.parametrize("pass_", ["forward", "backward_input", "backward_weight"])
+def test_im2col_keeps_to_a_limit_by_smaller_chunks(pass_: str) -> None:
+    """An image at a time, or 128 pixels; the same integers, no byte above the limit, and less than that is refused."""
+    x, w = integers(X, 1), integers(W, 2)
+    dy = integers(F.conv2d(x, w, **SETTINGS).shape, 3)
+    want = run(pass_, x, w, dy, "direct")
+
+    def row(limit: int | None) -> Any:
+        rows = fastcnn.conv_algorithms(X, W, **SETTINGS, pass_=pass_, device="cuda", workspace_limit=limit)
+        return next(r for r in rows if r.name == "im2col")
+
+    whole = row(None).workspace_bytes
+    assert np.array_equal(run(pass_, x, w, dy, "im2col"), want)
+    pixels = dy.shape[2] * dy.shape[3]
+    filters = int(np.prod(W)) * 4
+    least = -(-(pixels if pass_ == "backward_input" else 128) * X[1] * 9 // 64) * 64 * 4 + filters
+    assert least < whole
+    for limit in (least, (least + whole) // 2, whole - 1):
+        found = row(limit)
+        assert found.reason is None and least <= found.workspace_bytes <= limit
+        with memory.track(device="cuda") as t:
+            assert np.array_equal(run(pass_, x, w, dy, "im2col", limit), want)
+        taken = [e.requested for e in t.events if e.kind == "allocate" and e.category == "workspace"]
+        assert taken == [found.workspace_bytes]
+    assert row(least - 1).reason == f"needs {least} workspace bytes, the limit is {least - 1}"
+    with pytest.raises(ValueError, match=f"algo='im2col' cannot run .*needs {least} workspace bytes"):
+        run(pass_, x, w, dy, "im2col", least - 1)
+
+
+@pytest.mark.parametrize("row", [r for r in ROWS if r != "depthwise"])
+@pytest.mark.parametrize("activation", ["relu", "relu6"])
+def test_epilogues(row: str, activation: str) -> None:
+    """bias, residual, activation in one pass have the bits of the steps: integers."""
+    x, w, bias = integers(X, 1), integers(W, 2), integers((6,), 3)
+    residual = integers(F.conv2d(x, w, **SETTINGS).shape, 4)
+    plain = F.conv2d(x, w, bias, **SETTINGS, algo="direct").numpy() + residual.numpy()
+    want = np.clip(plain, 0, 6 if activation == "relu6" else None)
+    assert (plain > 6).any() and (plain < 0).any()
+    shape = geometry("conv2d", 2, X, W, dilation=1, **SETTINGS)
+    request = requests(row, None)[0]
+    y = _core.conv_forward_tail("conv2d", x, w, bias, None, residual, activation, shape, request, True)
+    assert np.array_equal(fastcnn.Tensor.numpy(y), want)
+
+
+def test_a_batch_norm_is_refused_when_the_row_is_chosen() -> None:
+    x, w = integers(X, 1), integers(W, 2)
+    ones = fastcnn.ones(6, device="cuda")
+    shape = geometry("conv2d", 2, X, W, dilation=1, **SETTINGS)
+    for name, start in (("auto", "no algorithm can run"), ("direct", "algo='direct' cannot run")):
+        with pytest.raises(ValueError, match=f"conv: {start} .*no batch norm in the epilogue on CUDA"):
+            _core.conv_forward_tail(
+                "conv2d", x, w, None, (ones, ones, None, None, 1e-5), None, "copy", shape, requests(name, None)[0], True
+            )  # fmt: skip
