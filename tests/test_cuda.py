@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -21,6 +22,18 @@ emulated = pytest.mark.skipif(
     not _core.cuda_is_emulated(), reason="a real card cannot go on after such an error"
 )
 rng = np.random.default_rng(5)
+
+
+def uniform(n: int, dtype: str, device: str) -> fastcnn.Tensor:
+    return fastcnn.rand(n, dtype=dtype, device=device)
+
+
+def normal(n: int, dtype: str, device: str) -> fastcnn.Tensor:
+    return fastcnn.randn(n, dtype=dtype, device=device)
+
+
+def whole(n: int, dtype: str, device: str) -> fastcnn.Tensor:
+    return fastcnn.randint(-3, 2**40, (n,), device=device)
 
 
 def on(device: str, array: np.ndarray, **settings: object) -> fastcnn.Tensor:
@@ -185,6 +198,110 @@ def test_out_of_memory_says_who_holds_what_and_the_next_call_works() -> None:
     assert held.sum().item() == 0
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "bfloat16", "int64"])
+def test_random_tensors_are_drawn_there_with_the_cpus_bits(dtype: str) -> None:
+    """Whole Philox blocks and a part of one; the card takes the result's bytes and no others."""
+    from helpers import trace
+
+    size = {"float32": 4, "float16": 2, "bfloat16": 2}.get(dtype, 8)
+    for n in (1, 3, 4, 1027):
+        for draw in (uniform, normal) if dtype != "int64" else (whole,):
+            fastcnn.manual_seed(11)
+            here = draw(n, dtype, "cpu")
+            fastcnn.manual_seed(11)
+            there = draw(n, dtype, "cuda")
+            np.testing.assert_array_equal(there.to("cpu", "float64").numpy(), here.to("float64").numpy())
+            real, twin = (trace(lambda d, n=n, f=draw: f(n, dtype, d), d) for d in ("cuda", "meta:cuda"))
+            assert real == twin and [e[3] for e in real if e[0] == "allocate"] == [n * size]
+
+
+# ---- positions, order, running sums ----
+
+
+def both(f: Callable[[str], fastcnn.Tensor]) -> None:
+    """The same bits on the CPU and on the card."""
+    ours, theirs = (f(device).to("float64").numpy() for device in ("cuda", "cpu"))
+    np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "float64", "int64", "uint8", "bool"])
+def test_writes_at_equal_positions_have_the_cpus_bits(dtype: str) -> None:
+    """More positions than a block sorts, most of them several times: put takes the last, add adds in order."""
+    n, rows, columns = 4500, 37, 3
+    at = rng.integers(0, rows, n)
+    values = (rng.standard_normal((n, columns)) * 10).astype(dtype)
+    start = (rng.standard_normal((rows, columns)) * 10).astype(dtype)
+
+    def run(device: str, add: bool, along: bool) -> fastcnn.Tensor:
+        x, v = on(device, start), on(device, values)
+        if along:
+            index = on(device, np.stack([at, rows - 1 - at, at // 2], 1))
+            return (F.scatter_add if add else F.scatter)(x, 0, index, v)
+        return F.index_put(x, (on(device, at - rows),), v, accumulate=add)
+
+    for add in (False, True):
+        for along in (False, True):
+            both(lambda device, add=add, along=along: run(device, add, along))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float64", "int32", "int64", "uint8", "bool"])
+@pytest.mark.parametrize("descending", [False, True])
+def test_order_is_the_cpus(dtype: str, descending: bool) -> None:
+    """Ties, NaN and both zeros, in lines of one tile and of several; the first few of them."""
+    for shape, k in (((3, 1), 1), ((2, 130), 130), ((2, 4500), 4500), ((7000,), 5), ((5000, 2), 3000)):
+        x = np.rint(rng.standard_normal(shape) * 20)
+        if dtype in ("float32", "bfloat16", "float64"):
+            x.flat[::7], x.flat[::11], x.flat[1::13] = np.nan, -0.0, np.inf
+        x = fastcnn.tensor(np.abs(x) if dtype == "uint8" else x, device="cpu").to(dtype)
+        for part in (0, 1):
+            both(
+                lambda device, x=x, k=k, part=part: F.topk(
+                    x.to(device), k, 0 if k == 3000 else -1, descending
+                )[part]
+            )
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "float64", "int32", "bool"])
+@pytest.mark.parametrize("shape", [(3, 5), (2, 300), (2, 10_001), (20_000, 2)])
+def test_running_sums(dtype: str, shape: tuple[int, ...]) -> None:
+    """A thread for a line, a block, several blocks; float64 sums may differ in their last bits."""
+    x = fastcnn.tensor(rng.standard_normal(shape) * 3, device="cpu").to(dtype)
+    eps = {"float32": 6e-8, "float16": 5e-4}.get(dtype, 0)
+    for axis in (0, 1):
+        want = F.cumsum(x, axis).to("float64").numpy()
+        y = F.cumsum(x.to("cuda"), axis)
+        size = np.abs(x.to("float64").numpy()).cumsum(axis)
+        assert np.all(np.abs(y.to("float64").numpy() - want) <= 2 * eps * np.abs(want) + 1e-13 * size)
+        again = F.cumsum(x.to("cuda"), axis)
+        np.testing.assert_array_equal(y.to("float64").numpy(), again.to("float64").numpy())
+
+
+def test_elements_that_are_not_zero_in_order() -> None:
+    """More than two chunks, and a view whose memory order is another."""
+    x = (rng.standard_normal((3, 50, 151)) > 0.8) * rng.standard_normal((3, 50, 151))
+    for values in (x, x.transpose(2, 0, 1), np.zeros((40, 3)), np.ones((2, 9000)), x[:0]):
+        got = F.nonzero(on("cuda", values)).numpy()
+        np.testing.assert_array_equal(got, np.argwhere(values))
+
+
+def test_a_position_out_of_range_reads_nan_and_writes_nothing() -> None:
+    """A card cannot raise; it never strays. The next call works."""
+    x, bad = on("cuda", np.ones((3, 4), np.float32)), on("cuda", np.array([0, 7, -9]))
+    assert np.isnan(x[bad].numpy()).all(1).tolist() == [False, True, True]
+    assert np.isnan(F.gather(x, 0, bad.reshape(3, 1)).numpy()).ravel().tolist() == [False, True, True]
+    assert x.to("int32")[bad].numpy()[:, 0].tolist() == [1, 0, 0]
+    x[bad] = 5.0
+    assert x.numpy().sum(1).tolist() == [20, 4, 4]
+    y = F.scatter_add(x, 0, bad.reshape(3, 1), fastcnn.ones(3, 1, device="cuda"))
+    assert y.numpy().sum() == 29
+    assert F.one_hot(bad, 3).numpy().tolist() == [[1, 0, 0], [0, 0, 0], [0, 0, 0]]
+    planes = on("cuda", np.array([[[1.0, 2.0, 3.0]]], np.float32)).requires_grad_()
+    z = F.max_unpool1d(planes, bad.reshape(1, 1, 3), 2)
+    z.backward(z.detach() + 1)
+    assert z.detach().numpy().tolist() == [[[1, 0, 0, 0, 0, 0]]]
+    assert planes.grad.numpy().tolist() == [[[2, 0, 0]]]
+
+
 # ---- errors ----
 
 
@@ -208,14 +325,6 @@ def test_a_kernels_error_is_an_exception_with_its_line_and_the_next_call_works()
     ):
         F.relu(stray).numpy()  # a card tells when it gets there
     assert F.relu(on("cuda", -host)).sum().item() == 0
-
-
-def test_an_op_without_a_kernel_says_so() -> None:
-    from on_device import NOT_YET
-
-    if "null_op" in NOT_YET:
-        with pytest.raises(fastcnn.DeviceError, match="null_op: this build has no CUDA kernel for it"):
-            _core.null_op(on("cuda", np.ones(3, np.float32)), 2.0)
 
 
 def test_device_under_test_is_the_one_asked_for() -> None:

@@ -15,6 +15,8 @@ class AxisMap {
     std::vector<int64_t> begin, index;
     std::vector<double> weight;
     int64_t count() const { return int64_t(begin.size()) - 1; }
+    /// Of the copy that cards read: the entries, then `begin`.
+    size_t table_bytes() const { return index.size() * 16 + begin.size() * 8; }
   };
 
   /// `in` is the extent of the input; ValueError if an index is outside it or the lists do not fit.
@@ -37,6 +39,7 @@ struct AxisMapParams {
   int64_t outer, inner, in;
   const void* x;
   void* y;
+  void* table = nullptr;  ///< CUDA: workspace of rows->table_bytes()
 };
 
 }  // namespace fastcnn

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "common/loss.h"
+#include "common/scan.h"
 #include "common/tensor.h"
 
 namespace fastcnn {
@@ -48,11 +49,16 @@ struct IndexParams {
   const void* index[kMaxDims];
   DType index_dtype[kMaxDims];
   int64_t index_stride[kMaxDims][kMaxDims];  ///< [indexed][position axis]
-  int64_t* offsets = nullptr;                ///< workspace: offset into x of each position
+  void* workspace = nullptr;                 ///< the offset into x of each position
   int64_t positions() const {
     int64_t n = 1;
     for (int i = 0; i < positions_ndim; ++i) n *= positions_shape[i];
     return n;
+  }
+  /// A card that writes sorts the positions by their offsets.
+  size_t workspace_bytes(bool on_card) const {
+    const int64_t n = positions();
+    return on_card && mode != IndexMode::get ? SortTiles{1, n, n}.bytes(16) : size_t(n) * 8;
   }
 };
 
@@ -66,6 +72,12 @@ struct GatherParams {
   int64_t lines, count, extent;  ///< of all axes but one; positions along it; x's extent along it
   int axis;
   RowLayout x_lines, value_lines, index_lines;
+  void* workspace = nullptr;
+  /// A card that writes sorts all positions by where they go.
+  size_t workspace_bytes(bool on_card) const {
+    const int64_t n = lines * count;
+    return on_card && mode != IndexMode::get ? SortTiles{1, n, n}.bytes(16) : 0;
+  }
 };
 
 /// Row-major indices of the elements of x that are not zero.
@@ -74,10 +86,10 @@ struct NonzeroParams {
   const void* x;
   int ndim;
   int64_t shape[kMaxDims], strides[kMaxDims], numel;
-  int64_t* counts;             ///< [chunks]; first pass: how many in each, second: where its first one goes
+  int64_t* counts;  ///< [chunks + 1]; the first pass finds where the first one of each goes, then all
   int64_t* indices = nullptr;  ///< [found][ndim]; nullptr: count only
 
-  static constexpr int64_t kChunk = 32768;
+  static constexpr int64_t kChunk = 8192;
   int64_t chunks() const { return (numel + kChunk - 1) / kChunk; }
 };
 

@@ -1,6 +1,7 @@
 // Fractional max pooling (Graham 2014) and max unpooling: windows and positions that differ from channel to channel.
 #pragma once
 
+#include "common/host_device.h"
 #include "common/tensor.h"
 
 namespace fastcnn {
@@ -17,12 +18,12 @@ struct FractionalProblem {
   FractionalProblem(const char* op, const Dims& x, const Dims& window, const Dims& out, DType dtype);
 
   Dims output_shape() const;
-  int64_t start(int axis, int64_t o, double u) const {
+  FC_BOTH int64_t start(int axis, int64_t o, double u) const {
     if (o == out[axis] - 1) return in[axis] - window[axis];
     const double alpha = double(in[axis] - window[axis]) / double(out[axis] - 1);
     return int64_t((double(o) + u) * alpha) - int64_t(u * alpha);
   }
-  int64_t taps() const { return window[0] * window[1] * window[2]; }
+  FC_BOTH int64_t taps() const { return window[0] * window[1] * window[2]; }
   DType tap_dtype() const { return taps() <= 256 ? DType::uint8 : DType::int32; }
 };
 
@@ -46,7 +47,8 @@ struct UnpoolParams {
   const int64_t* index;  ///< (N, positions, C)
   const void* in;        ///< x, or dy of the planes
   void* out;             ///< the planes, or dx
-  uint8_t* taken;        ///< backward: one byte per element of the planes
+  uint8_t* taken;        ///< CPU, backward: one byte per element of the planes
+  int32_t* last;         ///< CUDA: the last position that names each element of the planes, plus one
 };
 
 }  // namespace fastcnn

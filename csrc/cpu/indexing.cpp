@@ -44,6 +44,7 @@ void dispatch_size(DType t, F&& f) {
 
 // Where in x each position is; all indices are checked before anything is written.
 void find_offsets(const IndexParams& p) {
+  auto* offsets = static_cast<int64_t*>(p.workspace);
   const int64_t positions = p.positions();
   parallel_for(div_up(positions, kTaskElems), [&](int64_t task, int) {
     const int64_t end = std::min((task + 1) * kTaskElems, positions);
@@ -61,7 +62,7 @@ void find_offsets(const IndexParams& p) {
                            " elements, expected ", -extent, " to ", extent - 1);
         offset += (index < 0 ? index + extent : index) * p.stride[k];
       }
-      p.offsets[i] = offset;
+      offsets[i] = offset;
     }
   });
 }
@@ -99,6 +100,7 @@ int64_t values_offset(const IndexParams& p, int64_t position) {
 template <class T>
 void read(const IndexParams& p) {
   T *x = static_cast<T*>(p.x), *values = static_cast<T*>(p.values);
+  const auto* offsets = static_cast<const int64_t*>(p.workspace);
   const Walk w(p.inner);
   const int64_t positions = p.positions(), rows = p.outer.count() * positions;
   const int64_t per_task = std::max<int64_t>(kTaskElems / std::max<int64_t>(w.runs * w.length, 1), 1);
@@ -107,7 +109,7 @@ void read(const IndexParams& p) {
     for (int64_t row = task * per_task; row < end; ++row) {
       int64_t xo, vo;
       p.outer.offsets(row / positions, xo, vo);
-      xo += p.offsets[row % positions];
+      xo += offsets[row % positions];
       vo += values_offset(p, row % positions);
       for (int64_t r = 0; r < w.runs; ++r) {
         int64_t xr, vr;
@@ -125,6 +127,7 @@ void read(const IndexParams& p) {
 template <class T, class F>
 void write(const IndexParams& p, F&& each) {
   T *x = static_cast<T*>(p.x), *values = static_cast<T*>(p.values);
+  const auto* offsets = static_cast<const int64_t*>(p.workspace);
   const Walk w(p.inner);
   const int64_t positions = p.positions();
   // Pieces of the elements behind a position: long enough to be worth a walk over all positions.
@@ -138,7 +141,7 @@ void write(const IndexParams& p, F&& each) {
     p.outer.offsets(task / pieces / w.runs, xo, vo);
     T *to = x + xo + xr + first * w.x_step, *from = values + vo + vr + first * w.values_step;
     for (int64_t i = 0; i < positions; ++i)
-      run_values(to + p.offsets[i], from + values_offset(p, i), n, w.x_step, w.values_step, each);
+      run_values(to + offsets[i], from + values_offset(p, i), n, w.x_step, w.values_step, each);
   });
 }
 
@@ -242,6 +245,13 @@ void nonzero(const NonzeroParams& p) {
       if (!p.indices) p.counts[chunk] = found;
     });
   });
+  if (p.indices) return;
+  int64_t found = 0;
+  for (int64_t chunk = 0; chunk <= p.chunks(); ++chunk) {
+    const int64_t here = chunk < p.chunks() ? p.counts[chunk] : 0;
+    p.counts[chunk] = found;
+    found += here;
+  }
 }
 
 }  // namespace fastcnn::cpu

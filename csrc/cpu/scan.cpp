@@ -108,13 +108,10 @@ void ramp(const RampParams& p) {
     parallel_for(div_up(p.count, kTaskElems), [&](int64_t task, int) {
       const int64_t end = std::min((task + 1) * kTaskElems, p.count);
       for (int64_t i = task * kTaskElems; i < end; ++i) {
-        if constexpr (std::is_integral_v<T>) {
-          y[i] = T(uint64_t(p.whole_start) + uint64_t(i) * uint64_t(p.whole_step));
-        } else {
-          const bool back = p.has_end && 2 * i >= p.count;
-          y[i] = T(
-              Accumulator<T>(back ? p.end - double(p.count - 1 - i) * p.step : p.start + double(i) * p.step));
-        }
+        if constexpr (std::is_integral_v<T>)
+          y[i] = T(p.whole(i));
+        else
+          y[i] = T(Accumulator<T>(p.real(i)));
       }
     });
   });

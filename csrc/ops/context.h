@@ -13,6 +13,8 @@ struct Context {
   Device device;
   void* stream = nullptr;  ///< CUDA stream; nullptr on the CPU
   const DeviceProps& props() const { return device_props(device); }
+  /// On CUDA, or on the twin of a card.
+  bool on_card() const { return props().backend == DeviceType::cuda; }
 };
 inline Context context_of(const Tensor& t) { return Context{t.device(), nullptr}; }
 

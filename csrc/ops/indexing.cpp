@@ -1,8 +1,10 @@
 #include "ops/indexing.h"
 
 #include "cpu/indexing.h"
+#include "cuda/indexing.h"
 #include "memory/workspace.h"
 #include "ops/row_layout.h"
+#include "ops/transfer.h"
 
 namespace fastcnn::ops {
 
@@ -94,10 +96,11 @@ void set_values(Layout& l, const Tensor& values) {
 }
 
 void run(const char* op, const Tensor& x, Layout& l, const Tensor& values) {
-  const Workspace workspace(x.device(), size_t(l.params.positions()) * sizeof(int64_t));
+  const Context ctx = context_of(x);
+  const Workspace workspace(x.device(), l.params.workspace_bytes(ctx.on_card()));
   set_values(l, values);
-  l.params.offsets = workspace.as<int64_t>();
-  if (l.params.positions() > 0) launch(context_of(x), op, l.params, cpu::index);
+  l.params.workspace = workspace.data();
+  if (l.params.positions() > 0) launch(ctx, op, l.params, cpu::index, FC_CUDA(index));
 }
 
 GatherParams gather_params(const char* op, const Tensor& x, int64_t axis, const Tensor& index,
@@ -162,7 +165,7 @@ Tensor gather(const char* op, const Tensor& x, int64_t axis, const Tensor& index
   p.values = y.raw();
   p.x_lines = lines_like(x, index, p.axis);
   p.value_lines = rows_of(y, p.axis);
-  if (y.numel() > 0) launch(context_of(x), op, p, cpu::gather);
+  if (y.numel() > 0) launch(context_of(x), op, p, cpu::gather, FC_CUDA(gather));
   return y;
 }
 
@@ -182,7 +185,10 @@ void scatter_(const char* op, const Tensor& x, int64_t axis, const Tensor& index
   p.values = from.raw();
   p.x_lines = lines_like(x, index, p.axis);
   p.value_lines = lines_like(from, index, p.axis);
-  if (index.numel() > 0) launch(context_of(x), op, p, cpu::gather);
+  const Context ctx = context_of(x);
+  const Workspace workspace(x.device(), p.workspace_bytes(ctx.on_card()));
+  p.workspace = workspace.data();
+  if (index.numel() > 0) launch(ctx, op, p, cpu::gather, FC_CUDA(gather));
   changed(x);
 }
 
@@ -198,20 +204,16 @@ Tensor nonzero(const char* op, const Tensor& x) {
   p.numel = x.numel();
   std::copy(x.shape.begin(), x.shape.end(), p.shape);
   std::copy(x.strides.begin(), x.strides.end(), p.strides);
-  const Workspace workspace(x.device(), size_t(p.chunks()) * sizeof(int64_t));
+  const Workspace workspace(x.device(), size_t(p.chunks() + 1) * sizeof(int64_t));
   p.counts = workspace.as<int64_t>();
   int64_t found = 0;
   if (p.numel > 0) {
-    launch(context_of(x), op, p, cpu::nonzero);
-    for (int64_t i = 0; i < p.chunks(); ++i) {
-      const int64_t count = p.counts[i];
-      p.counts[i] = found;
-      found += count;
-    }
+    launch(context_of(x), op, p, cpu::nonzero, FC_CUDA(nonzero));
+    found = read_back(p.counts + p.chunks(), x.device());
   }
   const Tensor y = empty({found, x.ndim()}, DType::int64, x.device());
   p.indices = y.data<int64_t>();
-  if (y.numel() > 0) launch(context_of(x), op, p, cpu::nonzero);
+  if (y.numel() > 0) launch(context_of(x), op, p, cpu::nonzero, FC_CUDA(nonzero));
   return y;
 }
 

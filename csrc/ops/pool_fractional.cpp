@@ -1,6 +1,7 @@
 #include "ops/pool_fractional.h"
 
 #include "cpu/pool.h"
+#include "cuda/pool.h"
 #include "memory/workspace.h"
 #include "ops/elementwise.h"
 
@@ -33,7 +34,7 @@ void run(const char* op, FractionalParams::Pass pass, const FractionalProblem& p
   a.x = x ? x->raw() : nullptr;
   a.tap = tap ? tap->raw() : nullptr;
   a.y = y.raw();
-  if (y.numel() > 0) launch(context_of(y), op, a, cpu::fractional_max_pool);
+  if (y.numel() > 0) launch(context_of(y), op, a, cpu::fractional_max_pool, FC_CUDA(fractional_max_pool));
 }
 
 }  // namespace
@@ -132,7 +133,9 @@ Tensor max_unpool_forward(const char* op, const Tensor& x, const Tensor& indices
   UnpoolParams a = unpool_params(op, source, index, y);
   a.in = source.raw();
   a.out = y.raw();
-  if (y.numel() > 0) launch(context_of(y), op, a, cpu::max_unpool);
+  const Workspace last(y.device(), context_of(y).on_card() ? size_t(y.numel()) * sizeof(int32_t) : 0);
+  a.last = last.as<int32_t>();
+  if (y.numel() > 0) launch(context_of(y), op, a, cpu::max_unpool, FC_CUDA(max_unpool));
   return y;
 }
 
@@ -141,13 +144,14 @@ Tensor max_unpool_backward(const char* op, const Tensor& dy, const Tensor& indic
   check_unpool(op, dy, indices);
   const Tensor source = dense(dy), index = dense(indices);
   const Tensor dx = empty_channels_last(indices.shape, dy.dtype, dy.device());
-  const Workspace taken(dy.device(), size_t(dy.numel()));
+  const Workspace marks(dy.device(), size_t(dy.numel()) * (context_of(dy).on_card() ? sizeof(int32_t) : 1));
   UnpoolParams a = unpool_params(op, dx, index, source);
   a.backward = true;
   a.in = source.raw();
   a.out = dx.raw();
-  a.taken = taken.as<uint8_t>();
-  if (dx.numel() > 0) launch(context_of(dy), op, a, cpu::max_unpool);
+  a.taken = marks.as<uint8_t>();
+  a.last = marks.as<int32_t>();
+  if (dx.numel() > 0) launch(context_of(dy), op, a, cpu::max_unpool, FC_CUDA(max_unpool));
   return dx;
 }
 

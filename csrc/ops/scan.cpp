@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "cpu/scan.h"
+#include "cuda/scan.h"
 #include "memory/workspace.h"
 #include "ops/row_layout.h"
 
@@ -37,7 +38,8 @@ std::pair<std::optional<Tensor>, Tensor> sort(const char* op, const Tensor& x, i
   const Context ctx = context_of(x);
   p.workers = int(std::min<int64_t>(ctx.props().threads, std::max<int64_t>(p.lines, 1)));
   const bool work = indices.numel() > 0;
-  const Workspace workspace(x.device(), work ? size_t(p.workers) * p.bytes_per_worker() : 0);
+  const size_t bytes = ctx.on_card() ? p.tiles_bytes() : size_t(p.workers) * p.bytes_per_worker();
+  const Workspace workspace(x.device(), work ? bytes : 0);
   p.x = rows_of(source, at);
   p.x_data = source.raw();
   if (values) {
@@ -47,7 +49,7 @@ std::pair<std::optional<Tensor>, Tensor> sort(const char* op, const Tensor& x, i
   p.indices = rows_of(indices, at);
   p.indices_data = indices.data<int64_t>();
   p.workspace = workspace.data();
-  if (work) launch(ctx, op, p, cpu::sort);
+  if (work) launch(ctx, op, p, cpu::sort, FC_CUDA(sort));
   if (x.ndim() == 0 && p.k == 1) {
     if (values) values = values->select(0, 0);
     indices = indices.select(0, 0);
@@ -70,7 +72,10 @@ Tensor cumsum(const Tensor& x, int64_t axis, bool reverse) {
   p.y = rows_of(y, at);
   p.x_data = source.raw();
   p.y_data = y.raw();
-  if (y.numel() > 0) launch(context_of(x), "cumsum", p, cpu::cumsum);
+  const Context ctx = context_of(x);
+  const Workspace workspace(x.device(), ctx.on_card() && y.numel() > 0 ? p.chunk_bytes() : 0);
+  p.workspace = workspace.data();
+  if (y.numel() > 0) launch(ctx, "cumsum", p, cpu::cumsum, FC_CUDA(cumsum));
   return x.ndim() == 0 ? y.select(0, 0) : y;
 }
 
@@ -79,7 +84,7 @@ Tensor arange(int64_t count, double start, double step, int64_t whole_start, int
   const OpScope scope("arange");
   const Tensor y = empty({count}, dtype, device);
   const RampParams p{dtype, count, y.raw(), start, step, 0, false, whole_start, whole_step};
-  if (count > 0) launch(Context{device, nullptr}, "arange", p, cpu::ramp);
+  if (count > 0) launch(Context{device, nullptr}, "arange", p, cpu::ramp, FC_CUDA(ramp));
   return y;
 }
 
@@ -90,7 +95,7 @@ Tensor linspace(double start, double end, int64_t count, DType dtype, Device dev
   const Tensor y = empty({count}, dtype, device);
   const double step = count > 1 ? (end - start) / double(count - 1) : 0;
   const RampParams p{dtype, count, y.raw(), start, step, count > 1 ? end : start, true, 0, 0};
-  if (count > 0) launch(Context{device, nullptr}, "linspace", p, cpu::ramp);
+  if (count > 0) launch(Context{device, nullptr}, "linspace", p, cpu::ramp, FC_CUDA(ramp));
   return y;
 }
 

@@ -58,4 +58,16 @@ void copy_across(const Tensor& dst, const Tensor& src) {
   if (landing.storage != dst.storage) copy_(dst, landing);
 }
 
+int64_t read_back(const int64_t* p, [[maybe_unused]] Device device) {
+#if defined(FC_WITH_CUDA)
+  if (device.type == DeviceType::cuda) {
+    int64_t value = 0;
+    use_device(device);
+    cuda::copy_to_host(&value, p, sizeof(value), nullptr);
+    return value;
+  }
+#endif
+  return *p;
+}
+
 }  // namespace fastcnn::ops

@@ -9,4 +9,7 @@ namespace fastcnn::ops {
 /// Memory of the card is taken only where `dst` there, or `src`, is not dense.
 void copy_across(const Tensor& dst, const Tensor& src);
 
+/// *p of this device, which waits until the number is there: for ops whose output size depends on values.
+int64_t read_back(const int64_t* p, Device device);
+
 }  // namespace fastcnn::ops

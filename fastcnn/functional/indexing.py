@@ -3,7 +3,9 @@
 Rules are torch's: an int drops its axis before anything else happens; integer tensors are broadcast against each other,
 and their axes stand where the indexed ones were, or in front if those are apart. Negative positions count from the end.
 A read through tensors is a copy; its gradient adds in the order of the positions, in float32 for 16-bit types, so it is
-the same on every run. A mask is turned into positions, whose number depends on values: not on a meta device.
+the same on every run. A mask is turned into positions, whose number depends on values: not on a meta device. A position
+out of range is an IndexError on the CPU; on CUDA, which is not waited for, it reads NaN (0 for whole numbers) and
+writes nothing.
 """
 
 from __future__ import annotations

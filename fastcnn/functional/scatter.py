@@ -110,7 +110,8 @@ def gather(input: Tensor, dim: int, index: Tensor) -> Tensor:
         A tensor of index's shape.
 
     Raises:
-        IndexError: an index is out of range (negative ones are).
+        IndexError: an index is out of range (negative ones are). Not on CUDA: there it reads NaN, or 0 for whole
+            numbers, and scatter leaves it out.
     """
     _check_index("gather", index)
     return _Gather.apply(input, _axis("gather", dim, input.ndim), index)

@@ -3,19 +3,25 @@
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 
+#include "cuda/axis_map.h"
+#include "cuda/indexing.h"
 #include "cuda/relu.h"
 #include "cuda/row_sum.h"
+#include "cuda/scan.h"
 #include "cuda/transpose.h"
 #include "emulator/counters.h"
 #include "tools.h"
 
 using namespace fastcnn;
-using test::Device;
 
 namespace {
+
+template <class T>
+using Device = test::Device<T>;
 
 /// Some values in [-2, 2), the same for the same i.
 float value(size_t i) { return static_cast<float>((i * 2654435761u >> 7) % 4096) / 1024.0f - 2.0f; }
@@ -94,7 +100,46 @@ void test_transpose() {
   }
 }
 
+/// Lines of one tile and of two, ties and NaN; the first few and all: std::stable_sort's order.
+void test_sort() {
+  for (size_t count : {1, 33, 2100}) {
+    const size_t lines = 2, k = count == 33 ? 5 : count;
+    std::vector<float> x(lines * count);
+    for (size_t i = 0; i < x.size(); ++i) x[i] = i % 17 == 3 ? NAN : std::floor(value(i) * 9);
+    const Device<float> in(x), values(lines * k);
+    const Device<int64_t> indices(lines * k);
+    SortParams p{};
+    p.lines = static_cast<int64_t>(lines);
+    p.count = static_cast<int64_t>(count);
+    p.k = static_cast<int64_t>(k);
+    p.x.ndim = p.values.ndim = p.indices.ndim = 1;
+    p.x.shape[0] = p.values.shape[0] = p.indices.shape[0] = p.lines;
+    p.x.strides[0] = p.count;
+    p.values.strides[0] = p.indices.strides[0] = p.k;
+    p.x.step = p.values.step = p.indices.step = 1;
+    p.x_data = in.p;
+    p.values_data = values.p;
+    p.indices_data = indices.p;
+    const Device<char> workspace(p.tiles_bytes());
+    p.workspace = workspace.p;
+    cuda::sort(p, nullptr);
+    const auto got = indices.host();
+    for (size_t line = 0; line < lines; ++line) {
+      std::vector<int64_t> want(count);
+      for (size_t i = 0; i < count; ++i) want[i] = static_cast<int64_t>(i);
+      const float* row = x.data() + line * count;
+      std::stable_sort(want.begin(), want.end(), [&](int64_t a, int64_t b) {
+        const float u = row[a], v = row[b];
+        return std::isnan(u) || std::isnan(v) ? !std::isnan(u) && std::isnan(v) : u < v;
+      });
+      CHECK(std::equal(want.begin(), want.begin() + static_cast<std::ptrdiff_t>(k),
+                       got.begin() + static_cast<std::ptrdiff_t>(line * k)));
+    }
+  }
+}
+
 void all_kernels() {
+  test_sort();
   test_relu<float>(DType::float32);
   test_relu<double>(DType::float64);
   test_relu<__half>(DType::float16);
@@ -137,8 +182,61 @@ void check_traffic(const char* what) {
   }
 }
 
+/// Maps along an axis, rows by index, running sums and sequences, in shapes of whole vectors.
+void test_traffic_of_moves(const Device<float>& x, const Device<float>& y) {
+  AxisMap::Rows twice;  // every cell stands for two
+  for (int64_t i = 0; i <= 16; ++i) twice.begin.push_back(i);
+  for (int64_t i = 0; i < 16; ++i) twice.index.push_back(i / 2);
+  twice.weight.assign(16, 1.0);
+  const Device<char> table(twice.table_bytes());
+  emu::start_counting();
+  cuda::axis_map({DType::float32, &twice, 4, 1024, 8, x.p, y.p, table.p}, nullptr);
+  check_traffic("axis_map float32");
+
+  emu::start_counting();
+  cuda::ramp({DType::float32, 1 << 16, y.p, 0, 1, 0, false, 0, 1}, nullptr);
+  check_traffic("ramp float32");
+
+  CumsumParams sums{};
+  sums.lines = 64;
+  sums.count = 1024;
+  sums.x.ndim = sums.y.ndim = 1;
+  sums.x.shape[0] = sums.y.shape[0] = 64;
+  sums.x.strides[0] = sums.y.strides[0] = 1024;
+  sums.x.step = sums.y.step = 1;
+  sums.x_data = x.p;
+  sums.y_data = y.p;
+  emu::start_counting();
+  cuda::cumsum(sums, nullptr);
+  check_traffic("cumsum float32");
+
+  std::vector<int64_t> rows(64);
+  for (size_t i = 0; i < rows.size(); ++i) rows[i] = static_cast<int64_t>(i * 37 % 256);
+  const Device<int64_t> index(rows), keys(rows.size());
+  IndexParams p{};
+  p.mode = IndexMode::get;
+  p.op = "index";
+  p.x = x.p;
+  p.values = y.p;
+  p.inner.ndim = 1;
+  p.inner.axis[0] = {256, 1, 1};
+  p.positions_ndim = 1;
+  p.positions_shape[0] = 64;
+  p.values_stride[0] = 256;
+  p.indexed = 1;
+  p.extent[0] = p.stride[0] = 256;
+  p.index[0] = index.p;
+  p.index_dtype[0] = DType::int64;
+  p.index_stride[0][0] = 1;
+  p.workspace = keys.p;
+  emu::start_counting();
+  cuda::index(p, nullptr);
+  check_traffic("index rows float32");
+}
+
 void test_traffic() {
   const Device<float> x(std::vector<float>(256 * 256, 1.0f)), y(256 * 256);
+  test_traffic_of_moves(x, y);
   emu::start_counting();
   cuda::relu({DType::float32, x.p, y.p, 256 * 256}, nullptr);
   check_traffic("relu float32");
