@@ -32,6 +32,8 @@ class Case(NamedTuple):
     launches: int
     ours: Callable[..., Any]
     theirs: Callable[..., Any]
+    #: further operands: shapes, and what the int64 numbers in them stay below
+    indices: tuple[tuple[tuple[int, ...], int], ...] = ()
 
 
 def _elements(*shapes: tuple[int, ...]) -> float:
@@ -62,6 +64,8 @@ def _conv(
 
 _MAP = (64, 64, 56, 56)
 _COUNT = _elements(_MAP)
+_LOGITS, _ROWS = (4096, 1000), (50_176, 256)
+_OF_LOGITS, _OF_ROWS = _elements(_LOGITS), _elements(_ROWS)
 CASES: tuple[Case, ...] = (
     Case("copy", "copy", (_MAP,), 8 * _COUNT, 0, 0.9, 1,
          lambda fc, F, t: t[0].clone(), lambda torch, F, t: t[0].clone()),
@@ -80,6 +84,48 @@ CASES: tuple[Case, ...] = (
     Case("batch_norm training", "norm", (_MAP, (64,), (64,)), 12 * _COUNT, 0, 0.5, 3,
          lambda fc, F, t: F.batch_norm(t[0], None, None, t[1], t[2], training=True),
          lambda torch, F, t: F.batch_norm(t[0], None, None, t[1], t[2], training=True)),
+    Case("group_norm", "norm", (_MAP, (64,), (64,)), 12 * _COUNT, 0, 0.5, 2,
+         lambda fc, F, t: F.group_norm(t[0], 8, t[1], t[2]),
+         lambda torch, F, t: F.group_norm(t[0], 8, t[1], t[2])),
+    Case("layer_norm", "norm", (_ROWS, (256,), (256,)), 8 * _OF_ROWS, 0, 0.6, 1,
+         lambda fc, F, t: F.layer_norm(t[0], (256,), t[1], t[2]),
+         lambda torch, F, t: F.layer_norm(t[0], (256,), t[1], t[2])),
+    Case("softmax", "softmax", (_LOGITS,), 8 * _OF_LOGITS, 0, 0.5, 1,
+         lambda fc, F, t: F.softmax(t[0], 1), lambda torch, F, t: F.softmax(t[0], 1)),
+    Case("cross_entropy", "loss", (_LOGITS,), 4 * _OF_LOGITS, 0, 0.4, 2,
+         lambda fc, F, t: F.cross_entropy(*t), lambda torch, F, t: F.cross_entropy(*t), (((4096,), 1000),)),
+    Case("mse_loss", "loss", (_MAP, _MAP), 8 * _COUNT, 0, 0.5, 2,
+         lambda fc, F, t: F.mse_loss(*t), lambda torch, F, t: F.mse_loss(*t)),
+    # Axis after axis: the intermediate is written and read again.
+    Case("nearest x2", "resize", (_MAP,), 20 * _COUNT, 0, 0.4, 2,
+         lambda fc, F, t: F.interpolate(t[0], scale_factor=2),
+         lambda torch, F, t: F.interpolate(t[0], scale_factor=2)),
+    Case("bilinear x2", "resize", (_MAP,), 20 * _COUNT, 0, 0.35, 2,
+         lambda fc, F, t: F.interpolate(t[0], scale_factor=2, mode="bilinear"),
+         lambda torch, F, t: F.interpolate(t[0], scale_factor=2, mode="bilinear")),
+    Case("pad reflect", "resize", (_MAP,), 8 * _COUNT, 0, 0.4, 2,
+         lambda fc, F, t: F.pad(t[0], (1, 1, 1, 1), "reflect"),
+         lambda torch, F, t: F.pad(t[0], (1, 1, 1, 1), "reflect")),
+    Case("max_unpool 2x2", "pooling", ((64, 64, 28, 28),), 7 * _COUNT, 0, 0.3, 3,
+         lambda fc, F, t: F.max_unpool2d(*t, 2), lambda torch, F, t: F.max_unpool2d(*t, 2),
+         (((64, 64, 28, 28), 56 * 56),)),
+    Case("index_select rows", "indexing", (_ROWS,), 8 * _OF_ROWS, 0, 0.6, 2,
+         lambda fc, F, t: F.index_select(t[0], 0, t[1]), lambda torch, F, t: t[0].index_select(0, t[1]),
+         (((50_176,), 50_176),)),
+    # 24 bytes of each position 6 times: a tile's sort and merges of 25 tiles.
+    Case("index_add rows", "indexing", (_ROWS, _ROWS), 16 * _OF_ROWS, 0, 0.4, 8,
+         lambda fc, F, t: F.index_add(t[0], 0, t[2], t[1]), lambda torch, F, t: t[0].index_add(0, t[2], t[1]),
+         (((50_176,), 50_176),)),
+    Case("gather", "indexing", (_LOGITS,), 16 * _OF_LOGITS, 0, 0.5, 1,
+         lambda fc, F, t: F.gather(t[0], 1, t[1]), lambda torch, F, t: t[0].gather(1, t[1]),
+         ((_LOGITS, 1000),)),
+    Case("cumsum", "scan", ((4096, 4096),), 8 * 4096.0**2, 0, 0.3, 1,
+         lambda fc, F, t: F.cumsum(t[0], 1), lambda torch, F, t: t[0].cumsum(1)),
+    # A block sorts a row of 1000 in 55 steps in shared memory.
+    Case("sort rows of 1000", "sort", (_LOGITS,), 16 * _OF_LOGITS, 0, 0.05, 2,
+         lambda fc, F, t: F.sort(t[0], 1)[0], lambda torch, F, t: t[0].sort(1)[0]),
+    Case("topk 5 of 1000", "sort", (_LOGITS,), 4 * _OF_LOGITS, 0, 0.02, 2,
+         lambda fc, F, t: F.topk(t[0], 5, 1)[0], lambda torch, F, t: t[0].topk(5, 1)[0]),
     Case("linear 4096", "gemm", ((4096, 4096), (4096, 4096)), 12 * 4096.0**2, 2 * 4096.0**3, 0.25, 1,
          lambda fc, F, t: F.linear(*t), lambda torch, F, t: F.linear(*t)),
     _conv("conv 3x3 64>64 @56", 64, 64, 64, 56, 3, 1, 1, 0.4),
