@@ -1034,6 +1034,7 @@ def random_integers(
     arg1: typing.SupportsInt | typing.SupportsIndex,
     arg2: typing.SupportsInt | typing.SupportsIndex,
     arg3: RandomKey,
+    arg4: str,
 ) -> Tensor: ...
 def random_normal(
     arg0: tuple[int, ...],
@@ -1041,6 +1042,7 @@ def random_normal(
     arg2: typing.SupportsFloat | typing.SupportsIndex,
     arg3: typing.SupportsFloat | typing.SupportsIndex,
     arg4: RandomKey,
+    arg5: str,
 ) -> Tensor: ...
 def random_permutation(arg0: typing.SupportsInt | typing.SupportsIndex, arg1: RandomKey) -> Tensor: ...
 def random_uniform(
@@ -1049,6 +1051,7 @@ def random_uniform(
     arg2: typing.SupportsFloat | typing.SupportsIndex,
     arg3: typing.SupportsFloat | typing.SupportsIndex,
     arg4: RandomKey,
+    arg5: str,
 ) -> Tensor: ...
 def records(*args) -> bool: ...
 def redirect_devices(arg0: str | None) -> str | None: ...

@@ -139,12 +139,12 @@ class HostDraws:
 
     def _draw(self, fill: Any, shape: Any) -> Any:
         shape = (int(shape),) if isinstance(shape, int) else tuple(int(s) for s in shape)
-        return _core.to_numpy(fill(shape, "float64", 0.0, 1.0, self._generator.key()))
+        return _core.to_numpy(fill(shape, "float64", 0.0, 1.0, self._generator.key(), "cpu"))
 
 
 # ---- tensors of random numbers ----------------------------------------------------------------------------------
-# Drawn on the host in logical order (element i is position i of sample 0) and moved, so every device gets the same
-# bits. On a meta device nothing is drawn.
+# Drawn in logical order (element i is position i of sample 0), so every device gets the same bits. On a meta device
+# nothing is drawn.
 
 
 def _fresh(
@@ -156,11 +156,10 @@ def _fresh(
         size = tuple(size[0])
     shape = tuple(int(s) for s in size)
     name = dtype_name(dtype)
-    if device.startswith("meta"):
+    if draw is None:
         return empty(shape, dtype=name, device=device)
     key = generator_of(op, None, generator).key(device)
-    out = draw(shape, name, key)
-    return to(out, dtype=name, device=device)
+    return to(draw(shape, name, key), dtype=name, device=device)
 
 
 def _floats(
@@ -179,7 +178,7 @@ def rand(
     """Numbers uniform in [0, 1) with as many random bits as the dtype holds (float32 24, float64 53, bfloat16 8)."""
 
     def draw(shape: tuple[int, ...], name: str, key: Any) -> Tensor:
-        return _core.random_uniform(shape, name, 0.0, 1.0, key)
+        return _core.random_uniform(shape, name, 0.0, 1.0, key, device)
 
     return _floats("rand", size, dtype, device, requires_grad, generator, draw)
 
@@ -191,7 +190,7 @@ def randn(
     """Standard normal numbers: Box and Muller in float64, rounded once. |z| stays below 6.7 (float64: 8.6)."""
 
     def draw(shape: tuple[int, ...], name: str, key: Any) -> Tensor:
-        return _core.random_normal(shape, name, 0.0, 1.0, key)
+        return _core.random_normal(shape, name, 0.0, 1.0, key, device)
 
     return _floats("randn", size, dtype, device, requires_grad, generator, draw)
 
@@ -227,7 +226,7 @@ def randint(
         raise ValueError(f"randint: got low {low} and high {high}, expected low < high")
 
     def draw(shape: tuple[int, ...], name: str, key: Any) -> Tensor:
-        return _core.random_integers(shape, low, high, key)
+        return _core.random_integers(shape, low, high, key, device)
 
     return _fresh("randint", tuple(size), dtype, device, generator, draw)
 

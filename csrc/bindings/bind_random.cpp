@@ -21,24 +21,9 @@ void bind_random(py::module_& m) {
     const PhiloxBlock b = philox(PhiloxCounter{c[0], c[1], c[2], c[3]}, uint64_t(k[1]) << 32 | k[0]);
     return py::make_tuple(b.word[0], b.word[1], b.word[2], b.word[3]);
   });
-  m.def(
-      "random_uniform",
-      [](const Dims& shape, DType dtype, double low, double high, const RandomKey& key) {
-        return ops::random_uniform(shape, dtype, low, high, key, redirected(Device{}));
-      },
-      release_gil());
-  m.def(
-      "random_normal",
-      [](const Dims& shape, DType dtype, double mean, double deviation, const RandomKey& key) {
-        return ops::random_normal(shape, dtype, mean, deviation, key, redirected(Device{}));
-      },
-      release_gil());
-  m.def(
-      "random_integers",
-      [](const Dims& shape, int64_t low, int64_t high, const RandomKey& key) {
-        return ops::random_integers(shape, low, high, key, redirected(Device{}));
-      },
-      release_gil());
+  m.def("random_uniform", &ops::random_uniform, release_gil());
+  m.def("random_normal", &ops::random_normal, release_gil());
+  m.def("random_integers", &ops::random_integers, release_gil());
   m.def(
       "random_permutation",
       [](int64_t n, const RandomKey& key) { return ops::random_permutation(n, key, redirected(Device{})); },

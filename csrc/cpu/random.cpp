@@ -11,21 +11,11 @@ namespace {
 
 constexpr int64_t kTaskElems = 16384;  // whole blocks
 
-// A number of [0, 1) with exactly the bits that T holds, so that rounding cannot give 1.
 template <class T>
-double uniform_of(const PhiloxBlock& b, int64_t i) {
-  if constexpr (std::is_same_v<T, double>) return double(random_word64(b, int(i & 1)) >> 11) * 0x1p-53;
-  const uint32_t word = b.word[i & 3];
-  if constexpr (std::is_same_v<T, Half>) return (word >> 21) * 0x1p-11;
-  if constexpr (std::is_same_v<T, BFloat16>) return (word >> 24) * 0x1p-8;
-  return (word >> 8) * 0x1p-24;
-}
-
-// The upper 64 bits of word * range: in [0, range), each value within 2^-64 of its probability.
-uint64_t below(uint64_t word, uint64_t range) {
-  __extension__ using Wide = unsigned __int128;
-  return uint64_t(Wide(word) * range >> 64);
-}
+constexpr int kBits = random_bits(std::is_same_v<T, double>     ? DType::float64
+                                  : std::is_same_v<T, Half>     ? DType::float16
+                                  : std::is_same_v<T, BFloat16> ? DType::bfloat16
+                                                                : DType::float32);
 
 // Calls f(element, its block) in order; `per_block` elements share a block.
 template <class F>
@@ -48,7 +38,7 @@ void fill_float(const RandomFillParams& p) {
   switch (p.kind) {
     case RandomFillParams::uniform:
       return for_each_draw(p.key, p.count, kWide ? 2 : 4, [&](int64_t i, const PhiloxBlock& b) {
-        y[i] = T(A(p.low + (p.high - p.low) * uniform_of<T>(b, i)));
+        y[i] = T(A(p.low + (p.high - p.low) * random_fraction(b, int(i & 3), kBits<T>)));
       });
     case RandomFillParams::normal:
       return for_each_draw(p.key, p.count, kWide ? 2 : 4, [&](int64_t i, const PhiloxBlock& b) {
@@ -96,7 +86,7 @@ void scale(const RandomScaleParams& p) {
       if (p.kind == RandomScaleParams::gaussian) {
         factor = 1 + p.a * random_normal4(draws, int(position & 3));
       } else if (A(static_cast<const T*>(p.sign)[sign_at]) <= 0) {
-        factor = p.a + (p.b - p.a) * uniform_of<float>(draws, position);
+        factor = p.a + (p.b - p.a) * random_fraction(draws, int(position & 3), kBits<float>);
       }
       static_cast<T*>(p.y)[y_at] = T(A(static_cast<const T*>(p.x)[x_at]) * A(factor));
       for (int axis = p.ndim - 1; axis >= 0 && ++index[axis] == p.shape[axis]; --axis) index[axis] = 0;
@@ -110,7 +100,7 @@ void random_fill(const RandomFillParams& p) {
   if (p.kind == RandomFillParams::integer) {
     int64_t* y = static_cast<int64_t*>(p.y);
     return for_each_draw(p.key, p.count, 2, [&](int64_t i, const PhiloxBlock& b) {
-      y[i] = int64_t(uint64_t(p.first) + below(random_word64(b, int(i & 1)), p.range));
+      y[i] = int64_t(uint64_t(p.first) + random_below(random_word64(b, int(i & 1)), p.range));
     });
   }
   dispatch_float(p.dtype, "random", [&](auto type) { fill_float<typename decltype(type)::type>(p); });
@@ -124,7 +114,7 @@ void random_permutation(int64_t* y, int64_t n, const RandomKey& key) {
   for (int64_t i = 0; i < n; ++i) y[i] = i;
   for (int64_t i = n - 1; i > 0; --i) {
     const PhiloxBlock b = philox(key, 0, uint64_t(i / 2));
-    std::swap(y[i], y[below(random_word64(b, int(i & 1)), uint64_t(i) + 1)]);
+    std::swap(y[i], y[random_below(random_word64(b, int(i & 1)), uint64_t(i) + 1)]);
   }
 }
 

@@ -43,7 +43,7 @@ FC_KERNEL random_scale_kernel(Scale<T> p, unsigned count, FastDivide blocks, uns
     if (p.gaussian) {
       factor = random_mul_add(p.a, random_normal4(draws, j), 1);
     } else if (widen(load(p.sign + n * p.sign_step + at[1])) <= 0) {
-      factor = random_mul_add(p.b - p.a, (draws.word[j] >> 8) * 0x1p-24, p.a);
+      factor = random_mul_add(p.b - p.a, random_fraction(draws, j, 24), p.a);
     }
     const A v = widen(load(p.x + n * p.x_step + at[0])) * static_cast<A>(factor);
     store(p.y + n * p.y_step + at[2], Narrow<T>::of(v));

@@ -1,11 +1,13 @@
-// Multiplication by random numbers on CUDA; parameters in common/random.h, numbers of common/normal.h: the CPU's bits.
+// Random numbers, and multiplication by them, on CUDA; parameters in common/random.h, numbers of common/normal.h: the
+// CPU's bits.
 #pragma once
 
 #include "common/random.h"
 
 namespace fastcnn::cuda {
 
-/// `stream` is a cudaStream_t.
+/// Uniform, normal and whole numbers; not bernoulli, whose probabilities the host looks at. `stream` is a cudaStream_t.
+void random_fill(const RandomFillParams& params, void* stream);
 void random_scale(const RandomScaleParams& params, void* stream);
 
 }  // namespace fastcnn::cuda

@@ -51,37 +51,37 @@ Tensor scale(const char* op, RandomScaleParams::Kind kind, const Tensor& x, cons
 }  // namespace
 
 Tensor random_uniform(const Dims& shape, DType dtype, double low, double high, const RandomKey& key,
-                      Device host) {
+                      Device device) {
   const OpScope scope("rand");
-  Tensor y = empty(shape, dtype, host);
+  Tensor y = empty(shape, dtype, device);
   check_float("rand", y);
   RandomFillParams p = fill_params(RandomFillParams::uniform, y, key);
   p.low = low;
   p.high = high;
-  launch(context_of(y), "rand", p, cpu::random_fill);
+  if (y.numel() > 0) launch(context_of(y), "rand", p, cpu::random_fill, FC_CUDA(random_fill));
   return y;
 }
 
 Tensor random_normal(const Dims& shape, DType dtype, double mean, double deviation, const RandomKey& key,
-                     Device host) {
+                     Device device) {
   const OpScope scope("randn");
-  Tensor y = empty(shape, dtype, host);
+  Tensor y = empty(shape, dtype, device);
   check_float("randn", y);
   RandomFillParams p = fill_params(RandomFillParams::normal, y, key);
   p.low = mean;
   p.high = deviation;
-  launch(context_of(y), "randn", p, cpu::random_fill);
+  launch(context_of(y), "randn", p, cpu::random_fill, FC_CUDA(random_fill));
   return y;
 }
 
-Tensor random_integers(const Dims& shape, int64_t low, int64_t high, const RandomKey& key, Device host) {
+Tensor random_integers(const Dims& shape, int64_t low, int64_t high, const RandomKey& key, Device device) {
   const OpScope scope("randint");
   FC_CHECK(low < high, "randint: got low ", low, " and high ", high, ", expected low < high");
-  Tensor y = empty(shape, DType::int64, host);
+  Tensor y = empty(shape, DType::int64, device);
   RandomFillParams p = fill_params(RandomFillParams::integer, y, key);
   p.first = low;
   p.range = uint64_t(high) - uint64_t(low);
-  launch(context_of(y), "randint", p, cpu::random_fill);
+  if (y.numel() > 0) launch(context_of(y), "randint", p, cpu::random_fill, FC_CUDA(random_fill));
   return y;
 }
 

@@ -6,13 +6,13 @@
 
 namespace fastcnn::ops {
 
-// ---- fresh tensors of the host, the CPU or a twin of it in a dry run; move them with `to` ----
+// ---- fresh tensors; `host` is the CPU or its twin in a dry run: move what was drawn there with `to` ----
 Tensor random_uniform(const Dims& shape, DType dtype, double low, double high, const RandomKey& key,
-                      Device host);
+                      Device device);
 Tensor random_normal(const Dims& shape, DType dtype, double mean, double deviation, const RandomKey& key,
-                     Device host);
+                     Device device);
 /// int64 in [low, high)
-Tensor random_integers(const Dims& shape, int64_t low, int64_t high, const RandomKey& key, Device host);
+Tensor random_integers(const Dims& shape, int64_t low, int64_t high, const RandomKey& key, Device device);
 Tensor random_permutation(int64_t n, const RandomKey& key, Device host);
 /// 1 with the probability given by each element of p (CPU), else 0, in p's dtype.
 Tensor bernoulli(const Tensor& p, const RandomKey& key);
