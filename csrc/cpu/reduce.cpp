@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "cpu/isa.h"
 #include "cpu/thread_pool.h"
 
 namespace fastcnn::cpu {
@@ -189,9 +190,16 @@ void run_lanes(const ReduceNest& nest, const T* x, int64_t width, int64_t step, 
   for (int64_t first = begin; first < end; first += kBlockRows) {
     const int64_t last = std::min(end, first + kBlockRows);
     State* sum = total.next();
-    for (int64_t i = 0; i < width; ++i) sum[i] = Op::identity();
     int64_t offset, unused;
     offsets_of(nest, first, offset, unused);
+    if constexpr (std::is_same_v<Op, Sum<float>> && std::is_same_v<T, float>) {
+      if (step == 1 && first % nest.shape[inner] + last - first <= nest.shape[inner]) {
+        kernels().reduce.sum_rows(x + offset, last - first, nest.x[inner], width, sum);
+        total.push();
+        continue;
+      }
+    }
+    for (int64_t i = 0; i < width; ++i) sum[i] = Op::identity();
     for (int64_t row = first, at = first % nest.shape[inner]; row < last; ++row) {
       const T* from = x + offset;
       if (step == 1)

@@ -36,6 +36,7 @@
 #include "cpu/kernels/peak.inl"
 #include "cpu/kernels/pointwise_table.inl"
 #include "cpu/kernels/pool_table.inl"
+#include "cpu/kernels/reduce.inl"
 #include "cpu/kernels/row_norm_table.inl"
 #include "cpu/kernels/softmax_table.inl"
 #include "cpu/kernels/table.h"
@@ -65,6 +66,7 @@ const Kernels* table() {
       kTranspose,
       kSoftmax,
       kRowNorm,
+      kReduce,
   };
   // clang-format on
   return &kTable;

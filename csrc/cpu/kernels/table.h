@@ -14,6 +14,7 @@
 #include "cpu/kernels/peak.h"
 #include "cpu/kernels/pointwise.h"
 #include "cpu/kernels/pool.h"
+#include "cpu/kernels/reduce.h"
 #include "cpu/kernels/row_norm.h"
 #include "cpu/kernels/softmax.h"
 #include "cpu/kernels/transpose.h"
@@ -38,6 +39,7 @@ struct Kernels {
   TransposeKernels transpose;
   SoftmaxKernels softmax;
   RowNormKernels row_norm;
+  ReduceKernels reduce;
 };
 
 }  // namespace fastcnn::cpu
