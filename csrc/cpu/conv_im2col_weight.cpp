@@ -25,6 +25,8 @@ constexpr int64_t kChunkColumns = 512;
 constexpr int64_t kInPlaceRows = 192, kInPlaceColumns = 128;
 constexpr int64_t kSplitPixels = 256;  // at least, so that partial sums are small beside what they add up
 constexpr int64_t kWideSplitPixels = 1024;  // the same where sums are wide
+constexpr int64_t kFewSplitPixels = 640;    // but are too few for two threads
+constexpr int64_t kFewChunks = 2;
 constexpr int64_t kWantedTasks = 16;
 constexpr int64_t kPanel = 64;      // columns of the widest ISA's register tile
 constexpr int64_t kVector = 16;     // lanes of the widest ISA
@@ -87,7 +89,8 @@ struct Cut {
     blocks = div_up(pixels, kBlockPixels);
     block_pixels = div_up(pixels, std::max<int64_t>(blocks, 1));  // equal blocks
     const int64_t chunks = std::max<int64_t>(1, p.G * row_chunks * column_chunks);
-    splits = std::max<int64_t>(1, std::min(div_up(kWantedTasks, chunks), pixels / kWideSplitPixels));
+    const int64_t least = chunks < kFewChunks ? kFewSplitPixels : kWideSplitPixels;
+    splits = std::max<int64_t>(1, std::min(div_up(kWantedTasks, chunks), pixels / least));
   }
 };
 
