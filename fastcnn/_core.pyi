@@ -53,6 +53,7 @@ __all__: list[str] = [
     "conv_backward",
     "conv_backward_input",
     "conv_backward_weight",
+    "conv_expand_depthwise",
     "conv_forward",
     "conv_forward_fused",
     "conv_forward_tail",
@@ -795,6 +796,26 @@ def conv_backward_input(
 ) -> Tensor: ...
 def conv_backward_weight(
     arg0: str, arg1: Tensor, arg2: tuple[int, ...], arg3: Tensor, arg4: ConvGeometry, arg5: AlgoRequest
+) -> Tensor: ...
+def conv_expand_depthwise(
+    arg0: str,
+    arg1: Tensor,
+    arg2: tuple[
+        Tensor,
+        Tensor | None,
+        tuple[Tensor, Tensor, Tensor | None, Tensor | None, typing.SupportsFloat | typing.SupportsIndex],
+        str,
+        ConvGeometry,
+        AlgoRequest,
+    ],
+    arg3: tuple[
+        Tensor,
+        Tensor | None,
+        tuple[Tensor, Tensor, Tensor | None, Tensor | None, typing.SupportsFloat | typing.SupportsIndex],
+        str,
+        ConvGeometry,
+        AlgoRequest,
+    ],
 ) -> Tensor: ...
 def conv_forward(
     op: str,

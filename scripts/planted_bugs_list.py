@@ -206,6 +206,17 @@ BUGS: tuple[Bug, ...] = (
         "list_floats = (2 * p.taps() + lines(p)) *", "list_floats = (2 * p.taps()) *",
         "lines gathered over the list of their addresses", CONV, CHOICE,
     ),
+    bug(
+        "expand+depthwise: a band forgets the last row of the one before", "csrc/cpu/expand_depthwise.cpp",
+        "std::memmove(wide, wide + (from - base) * line, (have - from) * line * sizeof(float));",
+        "std::memmove(wide, wide + (from - base) * line, (have - from - 1) * line * sizeof(float));",
+        "rows at the border of two bands", "tests/test_expand_depthwise.py",
+    ),
+    bug(
+        "expand+depthwise: filters are taken for filled", "csrc/ops/conv_pair.cpp",
+        "args.filters_filled = keeps_ && kept_.filled();", "args.filters_filled = true;",
+        "the first call reads filters that nobody packed", "tests/test_expand_depthwise.py",
+    ),
     # ---- convolution: geometry and choice ----
     bug(
         "plan: twice the limit is allowed", "csrc/common/algo.cpp",
@@ -232,8 +243,8 @@ BUGS: tuple[Bug, ...] = (
     ),
     bug(
         "empty output skips the checks", "csrc/ops/conv.cpp",
-        "const ConvPlan chosen = plan(table_of(props)",
-        "if (output.numel() == 0) return;\n  const ConvPlan chosen = plan(table_of(props)",
+        "const ConvPlan chosen = plan(conv_table(props)",
+        "if (output.numel() == 0) return;\n  const ConvPlan chosen = plan(conv_table(props)",
         "a wrong algo passes unnoticed on an empty batch", CONV, "tests/test_conv_errors.py",
     ),
     bug(

@@ -3,13 +3,28 @@
 
 #include "bindings/casters.h"
 #include "common/elementwise.h"
-#include "ops/conv.h"
+#include "ops/conv_pair.h"
 
 namespace fastcnn {
 
 namespace {
 using T = const Tensor&;
 using D = const Dims&;
+
+using Norm = std::tuple<Tensor, Tensor, std::optional<Tensor>, std::optional<Tensor>, double>;
+using Stage = std::tuple<Tensor, std::optional<Tensor>, Norm, std::string, ConvGeometry, AlgoRequest>;
+
+ops::ConvNorm norm_of(const Norm& norm) {
+  return std::apply([](const auto&... parts) { return ops::ConvNorm{parts...}; }, norm);
+}
+ops::ConvStage stage_of(const Stage& s) {
+  return {std::get<0>(s),
+          std::get<1>(s),
+          norm_of(std::get<2>(s)),
+          parse_unary(std::get<3>(s)),
+          std::get<ConvGeometry>(s),
+          std::get<AlgoRequest>(s)};
+}
 
 AlgoRequest request(const std::string& name, bool strict, std::optional<size_t> limit, double error_limit) {
   return AlgoRequest{name, strict, limit.value_or(kNoLimit), error_limit};
@@ -51,18 +66,22 @@ void bind_conv(py::module_& m) {
   // `norm` is batch norm by given statistics: (mean, var, weight or None, bias or None, eps), or None.
   m.def(
       "conv_forward_tail",
-      [](const char* op, T x, T w, std::optional<Tensor> bias,
-         const std::optional<
-             std::tuple<Tensor, Tensor, std::optional<Tensor>, std::optional<Tensor>, double>>& norm,
+      [](const char* op, T x, T w, std::optional<Tensor> bias, const std::optional<Norm>& norm,
          std::optional<Tensor> residual, const std::string& activation, const ConvGeometry& g,
          const AlgoRequest& r, bool reuse) {
         ops::ConvFusion fusion;
         fusion.bias = std::move(bias);
         fusion.residual = std::move(residual);
-        if (norm)
-          fusion.norm = std::apply([](const auto&... parts) { return ops::ConvNorm{parts...}; }, *norm);
+        if (norm) fusion.norm = norm_of(*norm);
         fusion.epilogue_activation = parse_unary(activation);
         return ops::conv_forward(op, x, w, fusion, g, r, reuse);
+      },
+      release_gil());
+  // Each stage is (weight, bias or None, norm, activation, geometry, request).
+  m.def(
+      "conv_expand_depthwise",
+      [](const char* op, T x, const Stage& expand, const Stage& depthwise) {
+        return ops::conv_expand_depthwise(op, x, stage_of(expand), stage_of(depthwise));
       },
       release_gil());
   m.def("conv_backward_input", &ops::conv_backward_input, release_gil());

@@ -23,16 +23,6 @@ constexpr int64_t kStripFloats = 65536, kStrips = 32;
 
 int64_t div_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-/// w as [tap][channel].
-void pack_filters(const ConvProblem& p, const Volume& w, float* dst) {
-  for (int64_t t = 0; t < p.filter[0]; ++t)
-    for (int64_t r = 0; r < p.filter[1]; ++r)
-      for (int64_t s = 0; s < p.filter[2]; ++s, dst += p.C) {
-        const float* source = w.data + t * w.axis[0] + r * w.axis[1] + s * w.axis[2];
-        for (int64_t c = 0; c < p.C; ++c) dst[c] = source[c * w.batch];
-      }
-}
-
 /// Rows of outputs in strips of pairs. A function of the problem.
 struct Strips {
   int64_t height, pairs, count;  ///< rows of a plane; of a strip; strips of a plane
@@ -157,7 +147,7 @@ void run_forward(const ConvArgs& args, const DepthwiseSpace& space) {
   const Forward work{args, p, space, x, volume(args.y), volume(args.residual)};
   if (p.epilogue.bias) conv_copy_vector(args.bias, p.K, space.bias);
   if (p.epilogue.scale) conv_copy_vector(args.filter_scale, p.K, space.scale);
-  if (!args.filters_filled) pack_filters(p, volume(args.w), space.filters);
+  if (!args.filters_filled) depthwise_pack_filters(p, volume(args.w), space.filters);
   if (!depthwise_rows_are_plain(p))
     return parallel_for(
         p.N * p.out[0] * p.out[1],
@@ -210,7 +200,7 @@ void run_backward_input(const ConvArgs& args, const DepthwiseSpace& space) {
   const ConvProblem inner = fold ? conv_with_padding_inside(p) : p;
   const DepthwiseLines dy(volume(args.y), p.out, p.C);
   const Volume dx = volume(args.x), target = fold ? channels_last_volume(space.padded, inner.in, p.C) : dx;
-  pack_filters(p, volume(args.w), space.filters);
+  depthwise_pack_filters(p, volume(args.w), space.filters);
   if (p.filter[2] <= kDepthwiseTaps && (p.dilation[2] == 1 || p.filter[2] == 1)) {
     const Strips strips(p.N * inner.in[0], inner.in[1], inner.in[2] * p.C);
     parallel_for(
@@ -231,6 +221,15 @@ void run_backward_input(const ConvArgs& args, const DepthwiseSpace& space) {
 }
 
 }  // namespace
+
+void depthwise_pack_filters(const ConvProblem& p, const Volume& w, float* dst) {
+  for (int64_t t = 0; t < p.filter[0]; ++t)
+    for (int64_t r = 0; r < p.filter[1]; ++r)
+      for (int64_t s = 0; s < p.filter[2]; ++s, dst += p.C) {
+        const float* source = w.data + t * w.axis[0] + r * w.axis[1] + s * w.axis[2];
+        for (int64_t c = 0; c < p.C; ++c) dst[c] = source[c * w.batch];
+      }
+}
 
 const char* conv_depthwise_unsupported(const ConvProblem& p, Pass, const DeviceProps&) {
   if (p.dtype != DType::float32) return "float32 only";

@@ -127,6 +127,9 @@ inline void inside_range(int64_t at, int64_t step, int64_t extent, int64_t count
   *last = std::max(*first, std::min(count, at >= extent ? 0 : (extent - 1 - at) / step + 1));
 }
 
+/// w as [tap][channel].
+void depthwise_pack_filters(const ConvProblem& p, const Volume& w, float* dst);
+
 /// The epilogue on one pixel.
 void depthwise_finish(const ConvArgs& args, const Volume& residual, const DepthwiseSpace& space,
                       int64_t residual_at, float* y);

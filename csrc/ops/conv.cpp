@@ -9,16 +9,13 @@
 #include "cuda/conv_algos.h"
 #include "memory/op_clock.h"
 #include "memory/workspace.h"
+#include "ops/conv_parts.h"
 
 namespace fastcnn::ops {
 
 namespace {
 
 thread_local bool keeps_filters = true;
-
-const std::vector<ConvAlgo>& table_of(const DeviceProps& props) {
-  return props.backend == DeviceType::cuda ? cuda::conv_algos() : cpu::conv_algos();
-}
 
 // Plans, takes the workspace and runs; every output tensor exists already. An empty output needs no kernel, but a
 // request that cannot be met is an error all the same: whether a call is legal does not depend on the batch.
@@ -27,7 +24,7 @@ void run(const char* op, ConvArgs& args, Pass pass, const AlgoRequest& request, 
          const NormFoldParams* fold = nullptr) {
   const Context ctx = context_of(output);
   const DeviceProps& props = ctx.props();
-  const ConvPlan chosen = plan(table_of(props), *args.problem, pass, props, request);
+  const ConvPlan chosen = plan(conv_table(props), *args.problem, pass, props, request);
   if (output.numel() == 0) return;
   note_op(chosen.algo->name);
   // The plan is the same where others may write to the filters unseen; only, nothing is kept then.
@@ -51,25 +48,32 @@ void run(const char* op, ConvArgs& args, Pass pass, const AlgoRequest& request, 
   filters.done();
 }
 
-void check_operands(const char* op, std::initializer_list<const Tensor*> tensors) {
-  check_same_device(op, tensors);
-  check_same_dtype(op, tensors);
-  check_float(op, **tensors.begin());
-}
-
 void check_channelwise(const char* op, const char* what, const Tensor& t, int64_t count, const char* of) {
   FC_CHECK(t.ndim() == 1 && t.shape[0] == count, op, ": ", what, " has shape ", to_string(t.shape), " (",
            t.numel(), t.numel() == 1 ? " entry" : " entries", "), expected (", count, ",): the layer has ",
            count, " ", of);
 }
 
-// The norm's vectors, checked, and where the folded ones will be: the rows of `folded`, (2, channels).
-NormFoldParams fold_params(const char* op, const ConvNorm& norm, const MaybeTensor& before,
-                           const Tensor& folded) {
+}  // namespace
+
+const std::vector<ConvAlgo>& conv_table(const DeviceProps& props) {
+  return props.backend == DeviceType::cuda ? cuda::conv_algos() : cpu::conv_algos();
+}
+
+bool conv_keeps_filters() { return keeps_filters; }
+
+void check_conv_operands(const char* op, std::initializer_list<const Tensor*> tensors) {
+  check_same_device(op, tensors);
+  check_same_dtype(op, tensors);
+  check_float(op, **tensors.begin());
+}
+
+NormFoldParams conv_norm_fold(const char* op, const ConvNorm& norm, const MaybeTensor& before,
+                              const Tensor& folded) {
   const int64_t channels = folded.shape[1];
   NormFoldParams p{};
   const auto vector = [&](const char* what, const Tensor& t) {
-    check_operands(op, {&folded, &t});
+    check_conv_operands(op, {&folded, &t});
     check_channelwise(op, what, t, channels, "filters");
     return NormFoldParams::Vector{t.raw(), t.strides[0]};
   };
@@ -88,7 +92,7 @@ NormFoldParams fold_params(const char* op, const ConvNorm& norm, const MaybeTens
 
 // "conv2d.forward". Built once per thread and combination, of which there are about a dozen: a call on a tiny
 // tensor takes no longer than building the text would.
-const char* scope_name(const char* op, Pass pass) {
+const char* conv_scope_name(const char* op, Pass pass) {
   struct Known {
     std::string op;
     Pass pass;
@@ -101,21 +105,19 @@ const char* scope_name(const char* op, Pass pass) {
   return known.back().text;
 }
 
-}  // namespace
-
 bool set_keeps_filters(bool keeps) { return std::exchange(keeps_filters, keeps); }
 
 Tensor conv_forward(const char* op, const Tensor& x, const Tensor& w, const ConvFusion& fusion,
                     const ConvGeometry& geometry, const AlgoRequest& request, bool reuse) {
-  const OpScope scope(scope_name(op, Pass::forward));
-  check_operands(op, {&x, &w});
+  const OpScope scope(conv_scope_name(op, Pass::forward));
+  check_conv_operands(op, {&x, &w});
   reuse = reuse && keeps_filters;
   if (!reuse && keeps_filters && w.storage->keeps.load(std::memory_order_relaxed)) forget_kept(*w.storage);
   ConvProblem problem(op, x.shape, w.shape, geometry, x.dtype);
   ConvArgs args(problem);
   const auto take = [&](const MaybeTensor& t, Tensor& slot) {
     if (!t) return false;
-    check_operands(op, {&x, &*t});
+    check_conv_operands(op, {&x, &*t});
     slot = *t;
     return true;
   };
@@ -148,7 +150,7 @@ Tensor conv_forward(const char* op, const Tensor& x, const Tensor& w, const Conv
     return args.y;
   }
   const Tensor folded = empty({2, problem.K}, x.dtype, x.device(), Category::workspace);
-  const NormFoldParams fold = fold_params(op, *fusion.norm, fusion.bias, folded);
+  const NormFoldParams fold = conv_norm_fold(op, *fusion.norm, fusion.bias, folded);
   problem.epilogue.scale = problem.epilogue.bias = true;
   args.filter_scale = folded.select(0, 0);
   args.bias = folded.select(0, 1);
@@ -158,8 +160,8 @@ Tensor conv_forward(const char* op, const Tensor& x, const Tensor& w, const Conv
 
 Tensor conv_backward_input(const char* op, const Dims& x_shape, const Tensor& w, const Tensor& dy,
                            const ConvGeometry& geometry, const AlgoRequest& request) {
-  const OpScope scope(scope_name(op, Pass::backward_input));
-  check_operands(op, {&w, &dy});
+  const OpScope scope(conv_scope_name(op, Pass::backward_input));
+  check_conv_operands(op, {&w, &dy});
   const ConvProblem problem(op, x_shape, w.shape, geometry, w.dtype);
   FC_CHECK(dy.shape == problem.output_shape(), op, ": grad_output has shape ", to_string(dy.shape),
            ", expected ", to_string(problem.output_shape()), " for input ", to_string(x_shape));
@@ -173,8 +175,8 @@ Tensor conv_backward_input(const char* op, const Dims& x_shape, const Tensor& w,
 
 Tensor conv_backward_weight(const char* op, const Tensor& x, const Dims& w_shape, const Tensor& dy,
                             const ConvGeometry& geometry, const AlgoRequest& request) {
-  const OpScope scope(scope_name(op, Pass::backward_weight));
-  check_operands(op, {&x, &dy});
+  const OpScope scope(conv_scope_name(op, Pass::backward_weight));
+  check_conv_operands(op, {&x, &dy});
   const ConvProblem problem(op, x.shape, w_shape, geometry, x.dtype);
   FC_CHECK(dy.shape == problem.output_shape(), op, ": grad_output has shape ", to_string(dy.shape),
            ", expected ", to_string(problem.output_shape()), " for input ", to_string(x.shape));
@@ -204,7 +206,7 @@ std::vector<ConvRow> conv_rows(const Dims& x_shape, const Dims& w_shape, const C
   problem.reuses_filters = reuse && pass == Pass::forward;
   std::vector<ConvRow> rows;
   const DeviceProps& props = device_props(device);
-  plan(table_of(props), problem, pass, props, request, &rows);
+  plan(conv_table(props), problem, pass, props, request, &rows);
   return rows;
 }
 

@@ -206,6 +206,25 @@ _OPS = ("conv1d", "conv2d", "conv3d")
 _geometries: dict[Any, Any] = {}  # of calls with numeric padding, which do not depend on the shapes
 
 
+def _known_geometry(
+    axes: int, x: Tensor, w: Tensor, stride: Any, padding: Any, dilation: Any, groups: int, padding_mode: str
+) -> Any:
+    """:func:`geometry`, found again by the arguments themselves."""
+    # 1 == 1.0, but only one of them is a stride
+    kinds = stride.__class__, padding.__class__, dilation.__class__, groups.__class__
+    key = axes, stride, padding, dilation, groups, padding_mode, kinds
+    try:
+        shape = _geometries.get(key)
+    except TypeError:  # lists
+        shape = key = None
+    if shape is None:
+        op = _OPS[axes - 1]
+        shape = geometry(op, axes, x.shape, w.shape, stride, padding, dilation, groups, padding_mode)
+        if key is not None and not isinstance(padding, str) and len(_geometries) < 1000:
+            _geometries[key] = shape
+    return shape
+
+
 def _conv(
     axes: int, x: Tensor, w: Tensor, bias: Tensor | None, stride: Any, padding: Any, dilation: Any, groups: int,
     padding_mode: str, algo: Algo, limit: Limit, tail: Any = None,
@@ -221,17 +240,7 @@ def _conv(
                 axes, unsqueeze(x, 0), w, bias, stride, padding, dilation, groups, padding_mode, algo, limit
             )
             return reshape(y, y.shape[1:])
-        # 1 == 1.0, but only one of them is a stride
-        kinds = stride.__class__, padding.__class__, dilation.__class__, groups.__class__
-        key = axes, stride, padding, dilation, groups, padding_mode, kinds
-        try:
-            shape = _geometries.get(key)
-        except TypeError:  # lists
-            shape = key = None
-        if shape is None:
-            shape = geometry(op, axes, x.shape, w.shape, stride, padding, dilation, groups, padding_mode)
-            if key is not None and not isinstance(padding, str) and len(_geometries) < 1000:
-                _geometries[key] = shape
+        shape = _known_geometry(axes, x, w, stride, padding, dilation, groups, padding_mode)
         rows = requests(algo, limit)
         if tail is not None:
             return _core.conv_forward_tail(op, x, w, bias, *tail, shape, rows[0], True)
@@ -241,6 +250,24 @@ def _conv(
     except (TypeError, AttributeError):
         check_operands(op, input=x, weight=w, bias=bias)
         raise
+
+
+def expand_depthwise(x: Tensor, *stages: Any) -> Tensor:
+    """Two 2-D convolutions, each with batch norm by given statistics and an activation, none of it recorded.
+
+    A stage is (settings, norm, activation): the settings are a :class:`fastcnn.nn.Conv2d`'s attributes, the others as
+    in `tail` of ``_conv``. A 1x1 convolution and a depthwise one share one pass where that pays.
+    """
+    packed = []
+    for own, norm, activation in stages:
+        weights = own["_parameters"]
+        w = weights["weight"]  # a 1x1 convolution leaves height and width as they are: x's are those of both
+        shape = _known_geometry(
+            2, x, w, own["stride"], own["padding"], own["dilation"], own["groups"], own["padding_mode"]
+        )
+        request = requests(own["algo"], own["workspace_limit"])[0]
+        packed.append((w, weights["bias"], norm, activation, shape, request))
+    return _core.conv_expand_depthwise("conv2d", x, *packed)
 
 
 def conv1d(

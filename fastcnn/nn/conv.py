@@ -9,7 +9,7 @@ from fastcnn import functional as F
 from fastcnn import init
 from fastcnn._loader import _core
 from fastcnn.autograd import Tensor
-from fastcnn.functional.conv import Algo, Limit, _conv, per_axis
+from fastcnn.functional.conv import Algo, Limit, _conv, expand_depthwise, per_axis
 from fastcnn.nn.module import Module, Parameter
 from fastcnn.placement import default_device
 from fastcnn.tensor import dtype_name
@@ -141,9 +141,12 @@ class _ForwardConv(_Conv):
             device, dtype, algo, workspace_limit,
         )  # fmt: skip
 
-    def forward(self, input: Tensor, *, tail: Any = None) -> Tensor:
-        """`tail`: what :mod:`fastcnn.nn.fusion` found to be done to the output in the same pass."""
+    def forward(self, input: Tensor, *, tail: Any = None, depthwise: Any = None) -> Tensor:
+        """What :mod:`fastcnn.nn.fusion` found to be done in the same pass: `tail` to the output, then `depthwise`,
+        another convolution with a tail."""
         own = self.__dict__
+        if depthwise is not None:
+            return expand_depthwise(input, (own, tail[0], tail[2]), depthwise)
         geometry = own["stride"], own["padding"], own["dilation"], own["groups"]
         if tail is not None:
             weights = own["_parameters"]

@@ -9,6 +9,9 @@
   (a factor and a shift per filter), an addition, ReLU or ReLU6. One pass; with a batch norm the rounding differs a
   little from layer after layer, otherwise bits are the same.
 
+* There, too, a 1x1 convolution and a depthwise one behind it, each with batch norm and activation, as in MobileNet-v2:
+  where the tensor between them is large, it never exists as a whole. The same bits as one after the other.
+
 A layer takes part only if it is exactly of the class named here, its ``forward`` is the class's, and nobody hooked it:
 whoever looks inside sees layer after layer. Values (but for folded batch norms), gradients and random streams have the
 same bits either way.
@@ -174,6 +177,49 @@ def _conv_tail(modules: Sequence[Module], i: int, x: Any, residual: Any) -> Any:
     return conv(x, tail=(fold, residual if adds else None, activation)), taken, adds
 
 
+def _unit(modules: Sequence[Module]) -> Any:
+    """(convolution, norm, activation) if that is what the modules are, plain 2-D ones."""
+    conv, norm, act = modules
+    if type(conv) is Conv2d and type(norm) is BatchNorm2d and type(act) in _ACTIVATIONS and is_plain(act):
+        return conv, norm, _ACTIVATIONS[type(act)]
+    return None
+
+
+def _units(modules: Sequence[Module], i: int) -> Any:
+    """The two units that begin with modules[i - 1], as six layers or as two plain Sequentials of three, and how many
+    modules of the sequence they are beyond the first; or None."""
+    first = modules[i - 1]
+    if type(first) is Conv2d:
+        if i + 5 > len(modules) or first.__dict__["kernel_size"] != (1, 1):
+            return None
+        pair = _unit(modules[i - 1 : i + 2]), _unit(modules[i + 2 : i + 5])
+        return (*pair, 5) if all(pair) else None
+    if i == len(modules) or type(modules[i]) is not type(first):
+        return None
+    inside = []
+    for unit in (first, modules[i]):
+        layers = unit.__dict__["_modules"]
+        if len(layers) != 3 or not is_plain(unit) or (found := _unit([*layers.values()])) is None:
+            return None
+        inside.append(found)
+    return (*inside, 1)
+
+
+def _expand_depthwise(modules: Sequence[Module], i: int, x: Any) -> Any:
+    """(output, number of modules after `i` - 1 that it includes) or None: a 1x1 convolution and a depthwise one."""
+    if (units := _units(modules, i)) is None:
+        return None
+    (conv, norm, act), (deep, deep_norm, deep_act), taken = units
+    own = deep.__dict__
+    if own["groups"] != own["in_channels"] or own["groups"] < 2 or conv.__dict__["kernel_size"] != (1, 1):
+        return None
+    if conv.__dict__["groups"] != 1 or own["in_channels"] != conv.__dict__["out_channels"]:
+        return None
+    if not (fold := _fold(conv, norm, x, None)) or not (deep_fold := _fold(deep, deep_norm, x, None)):
+        return None
+    return conv(x, tail=(fold, None, act), depthwise=(own, deep_fold, deep_act)), taken
+
+
 def run(modules: Sequence[Module], x: Any, residual: Any = None) -> Any:
     """The last module's output, each module given the output of the one before; plus the residual if there is one."""
     fresh = False  # x is of this function alone
@@ -183,7 +229,11 @@ def run(modules: Sequence[Module], x: Any, residual: Any = None) -> Any:
         kind = type(module)
         i += 1
         after: Any = modules[i] if i < count else None
-        if kind in _CONVS and (done := _conv_tail(modules, i, x, residual)) is not None:
+        if (kind is Conv2d or "_adds" in kind.__dict__) and (done := _expand_depthwise(modules, i, x)):
+            x, taken = done
+            i += taken
+            fresh = False
+        elif kind in _CONVS and (done := _conv_tail(modules, i, x, residual)) is not None:
             x, taken, added = done
             i += taken
             residual = None if added else residual
