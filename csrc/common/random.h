@@ -8,7 +8,7 @@
 namespace fastcnn {
 
 /// Random bits of a number in [0, 1): as many as a dtype holds, so that rounding cannot give 1.
-constexpr int random_bits(DType t) {
+FC_BOTH constexpr int random_bits(DType t) {
   return t == DType::float64 ? 53 : t == DType::float16 ? 11 : t == DType::bfloat16 ? 8 : 24;
 }
 /// The number that element i of a block gets; two elements share a block where bits is 53, else four.
