@@ -7,6 +7,7 @@ import itertools
 
 import numpy as np
 import pytest
+from helpers import DEVICE, TWIN
 
 import fastcnn
 from fastcnn import functional as F
@@ -203,7 +204,7 @@ def test_the_twin_does_the_same():
         (F.relu6(y).sum() + F.leaky_relu(x).mean()).backward()
 
     found = []
-    for device in ("cpu", "meta"):
+    for device in (DEVICE, TWIN):
         gc.collect()
         with memory.track(device) as t:
             _core.memory_mark(device, "start")  # what comes before lives already

@@ -2,6 +2,7 @@
 
 #include "cpu/elementwise.h"
 #include "cpu/thread_pool.h"
+#include "cuda/elementwise.h"
 
 namespace fastcnn::ops {
 
@@ -15,8 +16,7 @@ std::shared_ptr<ActivationMask> ActivationMask::make(Binary op, const Tensor& y,
   mask->op_ = op, mask->p0_ = p0, mask->p1_ = p1;
   mask->layer_ = current_layer();
   auto* storage = dynamic_cast<AllocatedStorage*>(y.storage.get());
-  if (!storage || !storage->heir.expired() || !y.is_dense() ||
-      device_props(y.device()).backend == DeviceType::cuda) {
+  if (!storage || !storage->heir.expired() || !y.is_dense()) {
     mask->kept_.emplace(y);
     return mask;
   }
@@ -65,7 +65,8 @@ Tensor ActivationMask::backward(const Tensor& dy) {
   const Tensor dx = empty_strided(view_.shape, view_.strides, view_.dtype, dy.device());
   if (dx.numel() > 0)
     launch(context_of(dx), name_of(op_),
-           ApplyMaskParams{op_, p0_, make_loop({&dx, &dy}), bits_->data<uint8_t>()}, cpu::apply_mask);
+           ApplyMaskParams{op_, p0_, make_loop({&dx, &dy}), bits_->data<uint8_t>()}, cpu::apply_mask,
+           FC_CUDA(apply_mask));
   return dx;
 }
 
@@ -100,11 +101,13 @@ bool ActivationMask::pack(const AllocatedStorage& dying) {
       const cpu::Uninterrupted whole;  // a destructor cannot pass Ctrl-C on
       const char* y = static_cast<const char*>(dying.data) + view_.offset * int64_t(size_of(view_.dtype));
       launch(Context{dying.device, nullptr}, "activation_mask",
-             PackMaskParams{op_, p0_, p1_, view_.dtype, y, count, bits.data<uint8_t>()}, cpu::pack_mask);
+             PackMaskParams{op_, p0_, p1_, view_.dtype, y, count, bits.data<uint8_t>()}, cpu::pack_mask,
+             FC_CUDA(pack_mask));
     }
     bits_ = std::move(bits);
     done = true;
   } catch (const OutOfMemoryError&) {
+  } catch (const DeviceError&) {  // of an earlier kernel: the next call that may throw reports it
   }
   set_layer(outer);
   return done;

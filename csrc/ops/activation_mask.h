@@ -16,7 +16,7 @@ namespace fastcnn::ops {
 /// is about to ask (or the graph dies): then the output itself is taken over, without a pass over memory. So no
 /// layer needs to know its neighbours.
 ///
-/// Kept from the start instead: outputs in borrowed memory, with gaps, or on CUDA, and one that has an heir.
+/// Kept from the start instead: outputs in borrowed memory or with gaps, and one that has an heir.
 class ActivationMask final : public Heir {
  public:
   /// op: relu_backward, relu6_backward, hardtanh_backward or leaky_relu_backward (p0 >= 0); else a ValueError.

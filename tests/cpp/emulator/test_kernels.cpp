@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "cuda/axis_map.h"
+#include "cuda/elementwise.h"
 #include "cuda/indexing.h"
 #include "cuda/relu.h"
 #include "cuda/row_sum.h"
@@ -192,6 +193,23 @@ void test_traffic_of_moves(const Device<float>& x, const Device<float>& y) {
   emu::start_counting();
   cuda::axis_map({DType::float32, &twice, 4, 1024, 8, x.p, y.p, table.p}, nullptr);
   check_traffic("axis_map float32");
+
+  const Device<uint8_t> bits(256 * 256 / 8);
+  emu::start_counting();
+  cuda::pack_mask({Binary::relu_backward, 0, 0, DType::float32, x.p, 256 * 256, bits.p}, nullptr);
+  check_traffic("pack_mask float32");
+  ApplyMaskParams apply{};
+  apply.op = Binary::relu_backward;
+  apply.loop.operands = 2;
+  apply.loop.ndim = 1;
+  apply.loop.shape[0] = apply.loop.numel = 256 * 256;
+  apply.loop.strides[0][0] = apply.loop.strides[1][0] = 1;
+  apply.loop.data[0] = y.p;
+  apply.loop.data[1] = x.p;
+  apply.bits = bits.p;
+  emu::start_counting();
+  cuda::apply_mask(apply, nullptr);
+  check_traffic("apply_mask float32");
 
   emu::start_counting();
   cuda::ramp({DType::float32, 1 << 16, y.p, 0, 1, 0, false, 0, 1}, nullptr);
