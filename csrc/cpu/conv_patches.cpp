@@ -9,7 +9,10 @@
 namespace fastcnn::cpu {
 namespace {
 
-constexpr int64_t kPackChannels = 32;  // of one packing task: its filters (32 x 64 x taps) stay in L2
+// Elements of a filter in one packing task: the task's filters (64 of them) stay in L2, and what is read of each is long
+// enough for the caches to fetch ahead.
+constexpr int64_t kPackElements = 288;
+constexpr int64_t kPackFilters = 32;  // of one packing task of backward_input
 
 int64_t div_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
@@ -24,8 +27,9 @@ int gather_padding(PadMode mode) {
 
 /// Filters as (K, C/G, T, R, S) memory: channel and tap strides collapse to one run.
 bool has_plain_taps(const ConvProblem& p, const Volume& w) {
-  return w.axis[2] == 1 && w.axis[1] == p.filter[2] && w.axis[0] == p.filter[1] * p.filter[2] &&
-         w.channel == p.taps();
+  // Strides of axes of one tap, such as the depth of 2-D filters, may be anything.
+  return (p.filter[2] == 1 || w.axis[2] == 1) && (p.filter[1] == 1 || w.axis[1] == p.filter[2]) &&
+         (p.filter[0] == 1 || w.axis[0] == p.filter[1] * p.filter[2]) && w.channel == p.taps();
 }
 
 /// Calls f(padded position) for the cell itself and for each padding cell that shows input cell i of an axis.
@@ -128,11 +132,12 @@ size_t conv_phase_filter_offset(const ConvProblem& p, const ConvPhase (&phase)[3
 void conv_pack_forward(const ConvProblem& p, const Volume& w, float* packed, int threads) {
   const Kernels& isa = kernels();
   const int64_t nr = isa.gemm.nr, Cg = p.channels_per_group(), Kg = p.filters_per_group(), taps = p.taps();
-  const int64_t panels = div_up(Kg, nr), parts = div_up(Cg, kPackChannels), depth = taps * Cg;
+  const int64_t pack_channels = std::max<int64_t>(kPackElements / std::max<int64_t>(taps, 1), 16);
+  const int64_t panels = div_up(Kg, nr), parts = div_up(Cg, pack_channels), depth = taps * Cg;
   parallel_for(
       p.G * panels * parts,
       [&](int64_t task, int) {
-        const int64_t c = task % parts * kPackChannels, channels = std::min(kPackChannels, Cg - c);
+        const int64_t c = task % parts * pack_channels, channels = std::min(pack_channels, Cg - c);
         const int64_t group = task / parts / panels, k = task / parts % panels * nr,
                       filters = std::min(nr, Kg - k);
         const float* source = w.data + (group * Kg + k) * w.batch;
@@ -154,11 +159,11 @@ void conv_pack_forward(const ConvProblem& p, const Volume& w, float* packed, int
 void conv_pack_backward_input(const ConvProblem& p, const Volume& w, float* packed, int threads) {
   const Kernels& isa = kernels();
   const int64_t nr = isa.gemm.nr, Cg = p.channels_per_group(), Kg = p.filters_per_group();
-  const int64_t panels = div_up(Cg, nr), parts = div_up(Kg, kPackChannels);
+  const int64_t panels = div_up(Cg, nr), parts = div_up(Kg, kPackFilters);
   parallel_for(
       p.G * panels * parts,
       [&](int64_t task, int) {
-        const int64_t k = task % parts * kPackChannels, filters = std::min(kPackChannels, Kg - k);
+        const int64_t k = task % parts * kPackFilters, filters = std::min(kPackFilters, Kg - k);
         const int64_t group = task / parts / panels, c = task / parts % panels * nr,
                       channels = std::min(nr, Cg - c);
         const float* source = w.data + (group * Kg + k) * w.batch + c * w.channel;
