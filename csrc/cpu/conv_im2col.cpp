@@ -121,10 +121,12 @@ void backward_input_zeros(const ConvProblem& p, const Volume& dy, const Volume& 
     if (patch_gemm_is_narrow(g))
       patch_gemm_transpose_filter(g, space.transposed + conv_phase_filter_offset(p, phase));
   });
+  // The classes take turns, so that together they write stretches of dx without gaps, which the caches fetch ahead.
+  const int64_t classes = phases[0] * phases[1] * phases[2];
   parallel_for(
-      phases[0] * phases[1] * phases[2] * phase_tasks,
+      classes * phase_tasks,
       [&](int64_t task, int slot) {
-        const int64_t i = task / phase_tasks, part = task % phase_tasks;
+        const int64_t i = task % classes, part = task / classes;
         const ConvPhase phase[3] = {conv_phase(p, 0, i / phases[2] / phases[1]),
                                     conv_phase(p, 1, i / phases[2] % phases[1]),
                                     conv_phase(p, 2, i % phases[2])};

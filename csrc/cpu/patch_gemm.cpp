@@ -45,7 +45,9 @@ struct Cut {
     // Short lines fill wide tiles badly, and filters that leave the L2 cache want many rows at a time.
     const bool long_lines = lines.width >= kLongLine || p.columns <= kFewColumns;
     const bool cached = p.depth * std::min(p.columns, kPartColumns) <= kCachedFilter;
-    if (patches_are_pixels(p.gather) || !long_lines || !cached) lines.usable = narrow;
+    // Strided pixels are copied once each, which costs less than to pass over panels of several steps' depth for each line.
+    const bool deep_pixels = p.gather.axis[1].taps * p.gather.axis[2].taps == 1 && p.depth > kBlockDepth;
+    if (patches_are_pixels(p.gather) || !long_lines || !cached || deep_pixels) lines.usable = narrow;
     if (lines.usable) {
       part_columns = kPartColumns;
       parts = div_up(p.columns, part_columns);
@@ -152,6 +154,18 @@ void scatter(const PatchGemm& p, int64_t row, int64_t rows, int64_t channel, int
       std::memcpy(out, values, columns * sizeof(float));
     else
       for (int64_t j = 0; j < columns; ++j) out[j * p.out.channel] = values[j];
+  }
+}
+
+/// Zeros in the place of rows that no product reaches.
+void clear(const PatchGemm& p, int64_t row, int64_t rows, int64_t channel, int64_t columns) {
+  PixelWalk walk(p.gather.axis, row);
+  for (int64_t r = 0; r < rows; ++r, walk.next()) {
+    float* out = p.out.data + walk.offset(p.out) + channel * p.out.channel;
+    if (p.out.channel == 1)
+      std::memset(out, 0, columns * sizeof(float));
+    else
+      for (int64_t j = 0; j < columns; ++j) out[j * p.out.channel] = 0.0f;
   }
 }
 
@@ -275,6 +289,7 @@ void patch_gemm_task(const PatchGemm& p, int64_t task, float* scratch) {
   const int64_t row = block * cut.block_rows, rows = std::min(cut.block_rows, p.rows - row);
   const int64_t first = part * cut.part_columns, columns = std::min(cut.part_columns, p.columns - first);
 
+  if (p.depth == 0 && !p.finishes()) return clear(p, row, rows, group * p.columns + first, columns);
   Gather gather = p.gather;
   gather.source += group * p.source_group;
   if (gather.scale) gather.scale += group * gather.channels, gather.shift += group * gather.channels;
