@@ -161,6 +161,24 @@ def test_every_isa(isa: str) -> None:
         check(Case(seed, 2, depthwise=seed % 3 == 0), seed)
 
 
+@pytest.mark.parametrize("isa", _core.available_isas())
+def test_deep_strided_pixels(isa: str) -> None:
+    """1x1, a stride, many channels: pixels are gathered, and cells of dx that none reaches become zero."""
+    _core.set_isa(isa)
+    rng = np.random.default_rng(0)
+    x, dy = (rng.integers(-4, 5, s).astype(np.float32) for s in ((2, 520, 9, 27), (2, 35, 5, 14)))
+    w = rng.integers(-4, 5, (35, 520, 1, 1)).astype(np.float32)
+    g = _core.ConvGeometry((2, 2), (1, 1), (0, 0), (0, 0), 1, "zeros")
+    request = _core.AlgoRequest("im2col", True, None)
+    dx = np.zeros_like(x)
+    dx[:, :, ::2, ::2] = np.einsum("nkhw,kc->nchw", dy, w[:, :, 0, 0])
+    for how in (1, 0):
+        tx, tw, ty = (with_memory_order(a, how) for a in (x, w, dy))
+        y = _core.conv_forward("conv2d", tx, tw, None, g, request).numpy()
+        assert (y == np.einsum("nchw,kc->nkhw", x[:, :, ::2, ::2], w[:, :, 0, 0])).all(), how
+        assert (_core.conv_backward_input("conv2d", x.shape, tw, ty, g, request).numpy() == dx).all(), how
+
+
 def test_same_bits_for_any_number_of_threads() -> None:
     for seed in range(300, 312):
         check(Case(seed, 1 + seed % 3, depthwise=seed % 4 == 0), seed, threads=(1, 2, 3, 5))
