@@ -55,8 +55,8 @@ struct ConvProblem {
   PadMode pad_mode = PadMode::zeros;
   DType dtype = DType::float32;
   int spatial = 2;  ///< how many axes the user's tensors have
-  /// The next calls have these filters, too: what is made of them is kept. Costs are those of a single call all the
-  /// same: bits do not depend on whether a call is recorded.
+  /// The next calls have these filters, too: what is made of them is kept. Costs are the same for
+  /// every forward call: bits do not depend on whether it is recorded.
   bool reuses_filters = false;
   ConvPrologue prologue;
   ConvEpilogue epilogue;

@@ -261,8 +261,11 @@ double conv_im2col_cost(const ConvProblem& p, Pass pass, const DeviceProps& prop
                                                        : double(p.in_pixels()) * double(p.C);
     gathered = 4.0 * double(p.N) * source;
   }
-  const double packed = 4.0 * double(p.K) * patch;
-  return 4.0 + (p.flops() * waste / gflops + gathered / 8 + packed / 2) / 1e3;
+  const double packed = 4.0 * double(p.K) * patch, compute = p.flops() * waste / gflops;
+  // Forward must have the same bits in training and in evaluation, where filters are kept and packing them is rare.
+  const double with_filters =
+      pass == Pass::forward ? std::max(compute, packed / 15) + packed / 10 : compute + packed / 2;
+  return 4.0 + (with_filters + gathered / 8) / 1e3;
 }
 
 void conv_im2col_run(const ConvArgs& args, Pass pass, void*) {

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "cpu/conv_algos.h"
 #include "cpu/conv_winograd.h"
 
 namespace fastcnn::cpu {
@@ -34,10 +35,12 @@ double conv_winograd_estimate(const ConvProblem& p, Pass pass, const DeviceProps
 
   // Rows of the products: tiles, or input channels in backward_weight. Few of them leave the unit waiting for filters.
   const double height = pass == Pass::backward_weight ? rows : std::min(tiles, 48.0);
-  const double idle = (height + 4) / std::max(height, 1.0);
+  const double idle = (height + 3) / std::max(height, 1.0);
   double ns = 2 * products * rows * wide * idle / gflops;
+  // Forward must have the same bits in training and in evaluation, where filters are kept.
+  const bool kept = conv_winograd_filters(p, pass).bytes > 0;
+  ns = kept ? std::max(ns, filters / kFilterBytes) : ns + filters / kFilterBytes;
   ns += 4 * products * (deep + wide) / (pass == Pass::backward_weight ? kGradientBytes : kTransformBytes);
-  ns += filters / kFilterBytes;
   const double again = pass == Pass::backward_weight ? 0 : tiles / 48 - 1;
   ns += std::max(0.0, again) * filters / kStreamBytes / 4;  // three quarters hide behind the products
   return kCallMicroseconds + ns / 1e3;
