@@ -17,6 +17,8 @@ target_include_directories(fastcnn_cuda_kernels PRIVATE ${PROJECT_SOURCE_DIR}/cs
 string(REPLACE ";" ", sm_" architectures "${FASTCNN_CUDA_ARCHITECTURES}")
 string(REPLACE "-real" "" architectures "${architectures}")
 target_compile_definitions(fastcnn_cuda_kernels PRIVATE FC_CUDA_ARCHITECTURES="${architectures}")
-if(FASTCNN_WERROR)
-  target_compile_options(fastcnn_cuda_kernels PRIVATE -Werror all-warnings)
+if(FASTCNN_WERROR)  # warnings of ptxas too; what it says of each kernel is for scripts/check_nvcc.py --log
+  target_compile_options(fastcnn_cuda_kernels PRIVATE -Werror all-warnings -Xptxas -v)
+  list(FILTER kernels EXCLUDE REGEX "/trigonometry\\.cu$")  # may use local memory, and says why
+  set_source_files_properties(${kernels} PROPERTIES COMPILE_OPTIONS "-Xptxas=-warn-spills,-warn-lmem-usage")
 endif()

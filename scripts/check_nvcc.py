@@ -3,6 +3,7 @@
     python scripts/check_nvcc.py                # exit 0: all is well, 1: something is not, 3: there is no nvcc
     python scripts/check_nvcc.py --arch 80      # one architecture
     python scripts/check_nvcc.py --file pool.cu # one file
+    python scripts/check_nvcc.py --log FILE     # what `ninja` wrote on a build with FASTCNN_CUDA=on, FASTCNN_WERROR=ON
     python scripts/check_nvcc.py --write        # keeps the figures, after a look at what changed
 
 Warnings are errors, and so are register spills and local memory. Registers and shared memory of each kernel, as
@@ -105,6 +106,13 @@ def compile_kernels(nvcc: str, source: Path, architectures: list[str], folder: s
     return source, *run([nvcc, *STRICT, *ptxas, *codes, "-c", str(source), "-o", target])
 
 
+def logged(log: str) -> dict[str, str]:
+    """File -> what was said while it was compiled; `log` is what ninja wrote into a file: a step, then its output."""
+    steps = re.split(r"^\[\d+/\d+\] ", log, flags=re.MULTILINE)
+    found = (re.match(r"Building CUDA object .*/([\w.]+\.cu)\.o\n", step) for step in steps)
+    return {match[1]: match.string[match.end() :] for match in found if match}
+
+
 def kept_figures(text: str) -> tuple[str, dict[tuple[str, str, str], tuple[int, int]]]:
     """The release of nvcc and, for (file, kernel, architecture), (registers, shared bytes) of resources.txt."""
     first, *lines = text.splitlines()
@@ -157,6 +165,7 @@ def main() -> int:
         "--file", action="append", help="of csrc/cuda, default: all; figures of the others stay"
     )
     parser.add_argument("--write", action="store_true", help="keep the figures in csrc/cuda/resources.txt")
+    parser.add_argument("--log", type=Path, help="take the kernels' figures from this build, compile none")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     options = parser.parse_args()
     nvcc = find_nvcc()
@@ -169,9 +178,18 @@ def main() -> int:
     unknown = [f for f in options.file or () if f not in {k.name for k in kernels}]
     if unknown:
         parser.error(f"--file: got {unknown[0]}, expected one of {', '.join(k.name for k in kernels)}")
+    rows = []
+    if options.log:
+        built = logged(options.log.read_text())
+        missing = [k.name for k in kernels if k.name not in built]
+        if missing:
+            parser.error(f"--log: {options.log} does not compile {', '.join(missing)}")
+        rows = [(file, *row) for file, text in built.items() for row in resources(text)]
+        if {row[2] for row in rows} != set(ARCHITECTURES):
+            parser.error(f"--log: {options.log} is not a build for sm_{', sm_'.join(ARCHITECTURES)}")
+        kernels = []
     sources = [*(k for k in kernels if not options.file or k.name in options.file), contract]
     failed = 0
-    rows = []
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(options.jobs) as pool:
         for source, status, text in pool.map(
             lambda s: compile_kernels(nvcc, s, architectures, folder), sources

@@ -23,6 +23,12 @@ ptxas info    : Used 8 registers, used 0 barriers, 376 bytes cmem[0]
 """
 
 
+def test_a_build_says_which_file_a_kernel_is_of():
+    step = "Building CUDA object csrc/CMakeFiles/fastcnn_cuda_kernels.dir/cuda"
+    log = f"[1/9] {step}/k.cu.o\n{PTXAS}[2/9] Building CXX object a.cpp.o\n[3/9] {step}/runtime.cu.o\n[4/9] Linking\n"
+    assert check_nvcc.logged(log) == {"k.cu": PTXAS, "runtime.cu": ""}
+
+
 def test_resources_are_read():
     assert check_nvcc.resources(PTXAS) == [("_Z1kPf", "80", 28, 4224), ("_Z1mPf", "90a", 8, 0)]
 
