@@ -9,7 +9,8 @@
 Warnings are errors, and so are register spills and local memory. Registers and shared memory of each kernel, as
 ptxas reports them, must not exceed those kept in csrc/cuda/resources.txt (by the same release of nvcc). The PTX of
 tests/cpp/emulator/contract.cu must hold the instructions that the wrappers of cuda/ptx.cuh and cuda/vec.cuh stand
-for: their emulated twins cannot tell whether those strings are right.
+for: their emulated twins cannot tell whether those strings are right. Tensor-core kernels must hold as many mma.sync
+and ldmatrix as their tiles need.
 """
 
 from __future__ import annotations
@@ -61,6 +62,22 @@ CONTRACT = {  # kernel -> what its PTX for sm_80 must hold
             ("m16n8k8", "f16", 2, 1),
         )
     ],
+}
+
+
+#: (mma.sync, ldmatrix) of the tensor-core kernels' main loops, by kernel and tile, in the PTX for sm_80; ptxas keeps
+#: them, they are volatile. A loop that is no longer unrolled, or a fragment that is loaded twice, changes them.
+TENSOR_CORES = {
+    "conv_mma.cu": {
+        f"{kernel}<{t}, {tile}>": counts
+        for t in ("__half", "__nv_bfloat16")
+        for kernel, tile, counts in (
+            ("conv_mma_kernel", "64, 64", (16, 8)),
+            ("conv_mma_kernel", "128, 128", (32, 12)),
+            ("conv_mma_weight_kernel", "64", (16, 8)),
+            ("conv_mma_weight_kernel", "128", (32, 12)),
+        )
+    }
 }
 
 
@@ -156,6 +173,20 @@ def missing_instructions(ptx: str) -> list[str]:
     return missing
 
 
+def tensor_core_counts(ptx: str) -> dict[str, tuple[int, int]]:
+    """(mma.sync, ldmatrix) of each kernel that has any."""
+    bodies = re.findall(r"\.entry (\w+)\((.*?)\n}", ptx, flags=re.DOTALL)
+    counts = [
+        (
+            len(re.findall(r"^\s*mma\.sync\.", body, flags=re.MULTILINE)),
+            len(re.findall(r"^\s*ldmatrix\.", body, flags=re.MULTILINE)),
+        )
+        for _, body in bodies
+    ]
+    names = readable([name for name, _ in bodies])
+    return {name: found for name, found in zip(names, counts) if any(found)}
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -203,6 +234,19 @@ def main() -> int:
         complaints = (
             [text] if status else [f"contract.cu: {c}" for c in missing_instructions(Path(ptx).read_text())]
         )
+        for file, wanted in TENSOR_CORES.items():
+            if options.file and file not in options.file:
+                continue
+            status, text = run(
+                [nvcc, *STRICT, "-arch=compute_80", "-ptx", str(ROOT / "csrc/cuda" / file), "-o", ptx]
+            )
+            found = {} if status else tensor_core_counts(Path(ptx).read_text())
+            complaints += [text] if status else []
+            complaints += [
+                f"{file}: {k}: (mma.sync, ldmatrix) {found.get(k)}, expected {wanted.get(k)}"
+                for k in sorted({*wanted, *found})
+                if found.get(k) != wanted.get(k)
+            ]
     names = readable([r[1] for r in rows])
     rows = [(file, name, *figures) for (file, _, *figures), name in zip(rows, names)]
     print("| file | kernel | sm | registers | shared bytes |\n|---|---|---|---:|---:|")

@@ -16,8 +16,13 @@ from typing import Any, NamedTuple
 ROOT = Path(__file__).resolve().parents[1]
 PREDICTED = ROOT / "benchmarks" / "results" / "cuda_predicted.json"
 #: H200: bytes/s of a copy as published measurements have it (4.8e12 nominal), float32 FLOP/s of its data sheet (67e12)
-#: less a tenth for clocks under load, and the seconds of a launch.
-CEILINGS = {"copy_bytes_per_s": 4.3e12, "fp32_flops_per_s": 60e12, "launch_s": 3e-6}
+#: less a tenth for clocks under load, 16-bit FLOP/s of mma.sync as published (63 % of 790e12), the seconds of a launch.
+CEILINGS = {
+    "copy_bytes_per_s": 4.3e12,
+    "fp32_flops_per_s": 60e12,
+    "mma_flops_per_s": 497e12,
+    "launch_s": 3e-6,
+}
 
 
 class Case(NamedTuple):
@@ -34,6 +39,7 @@ class Case(NamedTuple):
     theirs: Callable[..., Any]
     #: further operands: shapes, and what the int64 numbers in them stay below
     indices: tuple[tuple[tuple[int, ...], int], ...] = ()
+    dtype: str = "float32"  # that float operands are rounded to; arithmetic is float32 all the same
 
 
 def _elements(*shapes: tuple[int, ...]) -> float:
@@ -48,17 +54,35 @@ def _elements(*shapes: tuple[int, ...]) -> float:
 
 def _conv(
     name: str, n: int, c: int, k: int, size: int, taps: int, stride: int, groups: int, share: float, *,
-    algo: str = "auto", more: float = 0, launches: int = 1,
+    algo: str = "auto", more: float = 0, launches: int = 1, dtype: str = "float32", pass_: str = "forward",
 ) -> Case:  # fmt: skip
-    """`more`: bytes of the workspace that a named algorithm writes and reads."""
+    """`more`: bytes of the workspace that a preferred algorithm writes and reads."""
     x, w = (n, c, size, size), (k, c // groups, taps, taps)
     out = (size + 2 * (taps // 2) - taps) // stride + 1
     y = (n, k, out, out)
     setting = {"padding": taps // 2, "stride": stride, "groups": groups}
+
+    def ours(fc: Any, F: Any, t: Any) -> Any:
+        with fc.prefer_algo(algo):
+            if pass_ == "forward":
+                return F.conv2d(*t, **setting)
+            first = t[0] if pass_ == "backward_weight" else (t[1].shape[0], *x[1:])
+            if pass_ == "backward_weight":
+                return fc.nn.grad.conv2d_weight(first, w, t[1], **setting)
+            return fc.nn.grad.conv2d_input(first, t[0], t[1], **setting)
+
+    def theirs(torch: Any, F: Any, t: Any) -> Any:
+        if pass_ == "forward":
+            return F.conv2d(*t, **setting)
+        if pass_ == "backward_weight":
+            return torch.nn.grad.conv2d_weight(t[0], w, t[1], **setting)
+        return torch.nn.grad.conv2d_input(x, t[0], t[1], **setting)
+
+    operands = {"forward": (x, w), "backward_input": (w, y), "backward_weight": (x, y)}[pass_]
+    size_of = 4 if dtype == "float32" else 2
     return Case(
-        name, "convolution", (x, w), 4 * _elements(x, w, y) + more,
-        2 * _elements(y) * (c // groups) * taps * taps, share, launches,
-        lambda fc, F, t: F.conv2d(*t, **setting, algo=algo), lambda torch, F, t: F.conv2d(*t, **setting),
+        name, "convolution", operands, size_of * _elements(x, w, y) + more,
+        2 * _elements(y) * (c // groups) * taps * taps, share, launches, ours, theirs, dtype=dtype,
     )  # fmt: skip
 
 
@@ -139,6 +163,15 @@ CASES: tuple[Case, ...] = (
     _conv("conv 1x1 256>64 @56", 64, 256, 64, 56, 1, 1, 1, 0.4),
     _conv("conv 3x3/2 128>128 @56", 64, 128, 128, 56, 3, 2, 1, 0.4),
     _conv("conv 7x7/2 3>64 @224", 64, 3, 64, 224, 7, 2, 1, 0.3),
+    _conv("conv 3x3 128>128 @28 float16", 64, 128, 128, 28, 3, 1, 1, 0.6, dtype="float16", launches=2),
+    _conv("conv 3x3 128>128 @28 bfloat16", 64, 128, 128, 28, 3, 1, 1, 0.6, dtype="bfloat16", launches=2),
+    _conv("conv 3x3 128>128 @28 float16 backward_input", 64, 128, 128, 28, 3, 1, 1, 0.6, dtype="float16", launches=2,
+          pass_="backward_input"),
+    _conv("conv 3x3/2 128>128 @56 float16 backward_input", 64, 128, 128, 56, 3, 2, 1, 0.4, dtype="float16", launches=5,
+          pass_="backward_input"),
+    _conv("conv 3x3 128>128 @28 float16 backward_weight", 64, 128, 128, 28, 3, 1, 1, 0.5, dtype="float16", launches=2,
+          pass_="backward_weight"),
+    _conv("conv 1x1 256>96 @56 float16", 64, 256, 96, 56, 1, 1, 1, 0.5, dtype="float16", launches=2),
     _conv("depthwise 3x3 144 @56", 64, 144, 144, 56, 3, 1, 144, 0.25),
 )  # fmt: skip
 
@@ -147,7 +180,8 @@ def predicted(case: Case) -> dict[str, Any]:
     """Seconds by the larger of the two floors, and by the share of it that is expected."""
     floors = {
         "memory": case.bytes / CEILINGS["copy_bytes_per_s"],
-        "arithmetic": case.flops / CEILINGS["fp32_flops_per_s"],
+        "arithmetic": case.flops
+        / CEILINGS["fp32_flops_per_s" if case.dtype == "float32" else "mma_flops_per_s"],
     }
     bound = max(floors, key=lambda k: floors[k])
     launches = case.launches * CEILINGS["launch_s"]

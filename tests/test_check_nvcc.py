@@ -82,3 +82,22 @@ def test_missing_instructions_are_noticed():
     assert len(check_nvcc.missing_instructions(good)) == wanted - 2
     contract = (ROOT / "tests" / "cpp" / "emulator" / "contract.cu").read_text()
     assert all(f"void {n}(" in contract for n in names)
+
+
+def test_tensor_core_instructions_are_counted():
+    """mma.sync and ldmatrix of each kernel; wmma and ld are something else."""
+    mma = "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%f1};\n"
+    ptx = (
+        f".visible .entry first(\n)\n{{\n{mma}ldmatrix.sync.aligned.m8n8.x4.shared.b16 {{%r1}}, [%r2];\n{mma}}}\n"
+        ".visible .entry none(\n)\n{\nwmma.mma.sync;\nld.global.u32 %r1, [%r2];\n}\n"
+        f".visible .entry last(\n)\n{{\n{mma}ret;\n}}\n"
+    )
+    found = check_nvcc.tensor_core_counts(ptx)
+    assert found == {"first": (2, 1), "last": (1, 0)}
+
+
+def test_tensor_core_kernels_are_in_the_table_of_resources():
+    """A kernel that was renamed cannot leave the gate unseen."""
+    _, kept = check_nvcc.kept_figures(check_nvcc.RESOURCES.read_text())
+    for file, kernels in check_nvcc.TENSOR_CORES.items():
+        assert {k.partition("<")[0] for k in kernels} <= {k for f, k, _ in kept if f == file}

@@ -61,7 +61,7 @@ def test_cases_run(case: gpu_cases.Case) -> None:
     import fastcnn
     from fastcnn import functional as F
 
-    tensors = [fastcnn.empty(shape, device="meta:h200") for shape in case.shapes]
+    tensors = [fastcnn.empty(shape, dtype=case.dtype, device="meta:h200") for shape in case.shapes]
     tensors += [fastcnn.empty(shape, dtype="int64", device="meta:h200") for shape, _ in case.indices]
     with fastcnn.no_grad():
         assert case.ours(fastcnn, F, tensors).device == "meta:h200"

@@ -96,6 +96,49 @@ double implicit_gemm_cost(const ConvProblem& p, Pass pass, const DeviceProps& pr
   return product_cost(product_of(p, pass), double(p.G), splits, 8, props);
 }
 
+// ---- implicit_gemm_mma ----
+
+/// Channels in whole octets.
+int64_t octets(int64_t channels) { return ceil_div(channels, 8) * 8; }
+
+const char* mma_unsupported(const ConvProblem& p, Pass pass, const DeviceProps& props) {
+  if (p.dtype != DType::float16 && p.dtype != DType::bfloat16) return "float16 and bfloat16 only";
+  if (props.sm < 75) return "needs a card of sm_75 or later";
+  if (p.dtype == DType::bfloat16 && props.sm < 80) return "bfloat16 needs a card of sm_80 or later";
+  if (const char* reason = implicit_gemm_unsupported(p, pass, props)) return reason;
+  constexpr int64_t kMost = int64_t{1} << 30;
+  const int64_t C = octets(p.channels_per_group()), K = octets(p.filters_per_group());
+  if (p.G * C * K * p.taps() > kMost) return "more than 2^30 weights, channels in whole octets";
+  if (pass == Pass::backward_input) {
+    int64_t phases = 1;
+    for (int a = 0; a < 3; ++a) phases *= std::min(p.stride[a], p.in[a]);
+    if (phases > 64) return "more than 64 phases of the strides, each a launch";
+  }
+  return nullptr;
+}
+size_t mma_workspace(const ConvProblem& p, Pass pass, const DeviceProps&) {
+  const int64_t C = p.channels_per_group(), K = p.filters_per_group();
+  if (pass == Pass::forward) return size_t(p.K * p.taps() * octets(C)) * 2;
+  if (pass == Pass::backward_input) return size_t(p.C * p.taps() * octets(K)) * 2;
+  return size_t(mma_weight(p).splits) * size_t(p.K * p.taps() * octets(C)) * sizeof(float);
+}
+double mma_cost(const ConvProblem& p, Pass pass, const DeviceProps& props) {
+  // 100 TFLOP/s of an A100's 312, octets counted; of backward_input only the taps of a residue class.
+  Product g = product_of(p, pass);
+  const int64_t C = p.channels_per_group(), K = p.filters_per_group();
+  int64_t splits = 1;
+  if (pass == Pass::backward_weight) {
+    g.columns = g.columns / std::max<int64_t>(C, 1) * octets(C);
+    splits = mma_weight(p).splits;
+  } else if (pass == Pass::forward) {
+    g.depth = octets(C) * p.taps();
+  } else {
+    g.depth = octets(K) * p.taps();
+    for (int a = 0; a < 3; ++a) g.depth = ceil_div(g.depth, std::min(p.stride[a], p.filter[a]));
+  }
+  return 5 + product_cost(g, double(p.G), splits, 100, props);
+}
+
 // ---- im2col ----
 
 /// Columns of the patch matrix of all groups.
@@ -132,6 +175,16 @@ double im2col_cost(const ConvProblem& p, Pass pass, const DeviceProps& props) {
 }
 
 }  // namespace
+
+MmaWeight mma_weight(const ConvProblem& p) {
+  // Blocks for a large card, each with at least 512 of the depth.
+  constexpr int64_t kWanted = 256, kLeast = 512, kMost = 64;
+  const int64_t rows = p.filters_per_group(), columns = octets(p.channels_per_group()) * p.taps();
+  const int64_t tile = rows > kMmaSmall && columns > kMmaSmall ? kMmaBig : kMmaSmall;
+  const int64_t blocks = ceil_div(rows, tile) * ceil_div(columns, tile) * p.G;
+  const int64_t wanted = ceil_div(kWanted, std::max<int64_t>(blocks, 1));
+  return {int(tile), int(std::max<int64_t>(std::min({wanted, p.N * p.out_pixels() / kLeast, kMost}), 1))};
+}
 
 Im2colSpace im2col_space(const ConvProblem& p, Pass pass, size_t limit) {
   // 64 MiB of the matrix at a time: enough blocks for a large card, and about what its second-level cache holds.
@@ -175,6 +228,7 @@ const std::vector<ConvAlgo>& conv_algos() {
   // The last row takes every problem of which a CUDA kernel exists, with 0 bytes of workspace. Never destroyed: threads may outlive statics.
   static const auto* table = new std::vector<ConvAlgo>{
       {"depthwise", depthwise_unsupported, depthwise_workspace, depthwise_cost, FC_ROW(conv_depthwise_run)},
+      {"implicit_gemm_mma", mma_unsupported, mma_workspace, mma_cost, FC_ROW(conv_mma_run)},
       {"implicit_gemm", implicit_gemm_unsupported, implicit_gemm_workspace, implicit_gemm_cost,
        FC_ROW(conv_implicit_gemm_run)},
       {"im2col", im2col_unsupported, im2col_workspace, im2col_cost, FC_ROW(conv_im2col_run), 1, nullptr,

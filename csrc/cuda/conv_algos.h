@@ -19,6 +19,16 @@ void conv_implicit_gemm_run(const ConvArgs&, Pass, void* stream);
 /// Parts into which backward_weight cuts its depth: a function of the problem alone.
 int implicit_gemm_splits(const ConvProblem& p);
 
+// conv_mma.cu: 16-bit types on tensor cores, any geometry; packed filters, or partial sums of backward_weight, as workspace.
+void conv_mma_run(const ConvArgs&, Pass, void* stream);
+constexpr int kMmaBig = 128, kMmaSmall = 64;  ///< rows and columns of a block's sums
+struct MmaWeight {
+  int tile;    ///< kMmaBig or kMmaSmall
+  int splits;  ///< parts into which backward_weight cuts its depth
+};
+/// A function of the problem alone.
+MmaWeight mma_weight(const ConvProblem& p);
+
 // conv_im2col.cu: float32, any geometry and padding; a part of the patch matrix as workspace.
 void conv_im2col_run(const ConvArgs&, Pass, void* stream);
 /// The workspace of a pass, at most `limit` bytes if a matrix of 128 rows or one image fits. A function of its arguments

@@ -85,7 +85,8 @@ FC_DEVICE void for_each_sum(int row0, int column0, const float (&sums)[kSumsM][k
   }
 }
 
-/// dw = the splits' sums partials[split][filter][(tap, channel)], in order: a thread per weight.
+/// dw = the splits' sums partials[split][filter][(tap, channel)], in order: a thread per weight. Channels behind the last
+/// only fill up.
 template <class T>
 FC_KERNEL conv_add_splits_kernel(ConvProduct<T> p, unsigned count, int splits, FastDivide by_depth) {
   unsigned rest = blockIdx.x * kElementThreads + threadIdx.x;
@@ -93,7 +94,8 @@ FC_KERNEL conv_add_splits_kernel(ConvProduct<T> p, unsigned count, int splits, F
   float sum = 0;
   for (int s = 0; s < splits; ++s) sum += load(p.partials + static_cast<int64_t>(s) * count + rest);
   const Tap tap = tap_of(p, static_cast<int>(by_depth.split(rest)), p.depths);
-  store(p.v.w.at(rest, tap.inner, tap.t[0], tap.t[1], tap.t[2]), Narrow<T>::of(sum));
+  if (tap.inner < p.v.channels)
+    store(p.v.w.at(rest, tap.inner, tap.t[0], tap.t[1], tap.t[2]), Narrow<T>::of(sum));
 }
 template <class T>
 void conv_add_splits(const char* name, const ConvProduct<T>& p, int64_t filters, int splits,

@@ -36,6 +36,12 @@ FC_DEVICE void copy_async(void* shared, const void* global, int valid = kBytes F
 #else
   const unsigned char* from = static_cast<const unsigned char*>(global);
   unsigned char* to = static_cast<unsigned char*>(shared);
+  if constexpr (kBytes == 16) {
+    if (valid == 16) {
+      *reinterpret_cast<uint4*>(to) = *reinterpret_cast<const uint4*>(from);
+      return;
+    }
+  }
   FC_UNROLL
   for (int i = 0; i < kBytes; ++i) to[i] = i < valid ? from[i] : 0;
 #endif
@@ -116,15 +122,10 @@ FC_DEVICE void load_matrices(unsigned (&out)[kCount], const void* row FC_SITE_LA
 FC_DEVICE void mma_bf16(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[2] FC_SITE_LAST) {
   FC_MMA(bf16, "m16n8k16", "bf16");
 }
-/// 16 x 8 x 16, float16; sm_80.
-FC_DEVICE void mma_f16(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[2] FC_SITE_LAST) {
-  FC_MMA(f16, "m16n8k16", "f16");
-}
 /// 16 x 8 x 8, tf32 (float32 whose last 13 bits are not looked at); sm_80.
 FC_DEVICE void mma_tf32(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[2] FC_SITE_LAST) {
   FC_MMA(tf32, "m16n8k8", "tf32");
 }
-#undef FC_MMA
 
 /// 16 x 8 x 8, float16; sm_75 and later.
 FC_DEVICE void mma_f16_k8(float (&c)[4], const unsigned (&a)[2], const unsigned (&b)[1] FC_SITE_LAST) {
@@ -137,5 +138,25 @@ FC_DEVICE void mma_f16_k8(float (&c)[4], const unsigned (&a)[2], const unsigned 
       : "r"(a[0]), "r"(a[1]), "r"(b[0]));
 #endif
 }
+/// 16 x 8 x 16, float16: one instruction from sm_80 on, two of 8 on sm_75.
+FC_DEVICE void mma_f16(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[2] FC_SITE_LAST) {
+#if defined(FC_EMULATED)
+  if (::emu::arch() >= 80) return ::emu::multiply_matrices(::emu::Matrix::f16, a, b, c, site);
+#elif defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+  FC_MMA(f16, "m16n8k16", "f16");
+  return;
+#endif
+#if defined(FC_EMULATED) || (defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800)
+  const unsigned low[2] = {a[0], a[1]}, high[2] = {a[2], a[3]}, first[1] = {b[0]}, second[1] = {b[1]};
+#if defined(FC_EMULATED)
+  mma_f16_k8(c, low, first, site);
+  mma_f16_k8(c, high, second, site);
+#else
+  mma_f16_k8(c, low, first);
+  mma_f16_k8(c, high, second);
+#endif
+#endif
+}
+#undef FC_MMA
 
 }  // namespace fastcnn::cuda::ptx

@@ -96,9 +96,10 @@ void test_tf32() {
 void test_cards() {
   emu::set_card("t4");
   test_product<__half>(true);
+  test_product<__half>(false);  // two instructions in place of one
   std::string text;
   try {
-    test_product<__half>(false);
+    test_product<__nv_bfloat16>(false);
   } catch (const fastcnn::DeviceError& e) {
     text = e.what();
   }

@@ -1,0 +1,201 @@
+// Convolution on tensor cores against plain loops: three passes, both types, aligned and odd channels, both tiles, every
+// order of threads and number of workers with the same bits. Its main loop meets no bank twice and moves whole sectors.
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+
+#include <cmath>
+#include <cstring>
+#include <memory>
+
+#include "cuda/conv_algos.h"
+#include "emulator/counters.h"
+#include "tools.h"
+
+using namespace fastcnn;
+
+namespace {
+
+struct Shape {
+  int64_t n, c, k, size, taps, stride, groups;
+};
+
+/// Some multiples of 1/8 in [-1, 1), the same for the same i: exact in 16 bits.
+float value(size_t i) { return static_cast<float>((i * 2654435761u >> 9) % 16) / 8.0f - 1.0f; }
+
+/// A map (n, channels, size, size) channels-last, or filters as they come.
+template <class T>
+struct Operand {
+  std::vector<T> values;
+  test::Device<T> device;
+  Tensor tensor;
+  Operand(const Dims& shape, DType dtype, bool channels_last, size_t seed)
+      : values(static_cast<size_t>(numel(shape))), device(values.size()) {
+    for (size_t i = 0; i < values.size(); ++i) values[i] = T(value(i + seed));
+    cudaMemcpy(device.p, values.data(), values.size() * sizeof(T), cudaMemcpyHostToDevice);
+    tensor.storage = std::make_shared<Storage>();
+    tensor.storage->data = device.p;
+    tensor.shape = shape;
+    tensor.dtype = dtype;
+    const int64_t c = shape[1], h = shape[2], w = shape[3];
+    tensor.strides = channels_last ? Dims{c * h * w, 1, w * c, c} : Dims{c * h * w, h * w, w, 1};
+  }
+  double at(int64_t a, int64_t b, int64_t c, int64_t d) const {
+    const Dims& s = tensor.strides;
+    const auto i = static_cast<size_t>(a * s[0] + b * s[1] + c * s[2] + d * s[3]);
+    return static_cast<double>(static_cast<float>(values[i]));
+  }
+  void bring() { values = device.host(); }
+};
+
+template <class T>
+struct Conv {
+  Shape s;
+  ConvProblem problem;
+  Operand<T> x, w, y;
+  Conv(const Shape& shape, DType dtype)
+      : s(shape),
+        problem("conv2d", {s.n, s.c, s.size, s.size}, {s.k, s.c / s.groups, s.taps, s.taps},
+                {{s.stride, s.stride}, {1, 1}, {s.taps / 2, s.taps / 2}, {s.taps / 2, s.taps / 2}, s.groups},
+                dtype),
+        x({s.n, s.c, s.size, s.size}, dtype, true, 1),
+        w({s.k, s.c / s.groups, s.taps, s.taps}, dtype, false, 2),
+        y(problem.output_shape(), dtype, true, 3) {}
+
+  void run(Pass pass) {
+    const DeviceProps props;
+    ConvArgs args(problem);
+    args.x = x.tensor;
+    args.w = w.tensor;
+    args.y = y.tensor;
+    const auto& table = cuda::conv_algos();
+    for (const ConvAlgo& row : table)
+      if (std::string(row.name) == "implicit_gemm_mma")
+        args.workspace_bytes = row.workspace_bytes(problem, pass, props);
+    const test::Device<char> workspace(args.workspace_bytes);
+    args.workspace = workspace.p;
+    cuda::conv_mma_run(args, pass, nullptr);
+    (pass == Pass::forward ? y : pass == Pass::backward_input ? x : w).bring();
+  }
+  /// f(n, k, channel of x, channel of w, output row, column, input row, column, tap row, column) for every product.
+  template <class F>
+  void for_each(F&& f) const {
+    const int64_t cg = s.c / s.groups, kg = s.k / s.groups, out = problem.out[1];
+    for (int64_t n = 0; n < s.n; ++n)
+      for (int64_t k = 0; k < s.k; ++k)
+        for (int64_t c = 0; c < cg; ++c)
+          for (int64_t p = 0; p < out; ++p)
+            for (int64_t q = 0; q < out; ++q)
+              for (int64_t r = 0; r < s.taps; ++r)
+                for (int64_t t = 0; t < s.taps; ++t) {
+                  const int64_t h = p * s.stride + r - s.taps / 2, v = q * s.stride + t - s.taps / 2;
+                  if (h >= 0 && h < s.size && v >= 0 && v < s.size)
+                    f(n, k, k / kg * cg + c, c, p, q, h, v, r, t);
+                }
+  }
+  /// Checks what `pass` has made; operands are exact, so only the result's rounding and float32 sums differ.
+  void check(Pass pass, double eps) {
+    const bool forward = pass == Pass::forward, to_input = pass == Pass::backward_input;
+    const Operand<T>& result = forward ? y : to_input ? x : w;
+    std::vector<double> want(result.values.size()), size(result.values.size());
+    const Dims& d = result.tensor.strides;
+    for_each([&](int64_t n, int64_t k, int64_t c, int64_t cw, int64_t p, int64_t q, int64_t h, int64_t v,
+                 int64_t r, int64_t t) {
+      const double product = forward    ? x.at(n, c, h, v) * w.at(k, cw, r, t)
+                             : to_input ? y.at(n, k, p, q) * w.at(k, cw, r, t)
+                                        : y.at(n, k, p, q) * x.at(n, c, h, v);
+      const auto i = static_cast<size_t>(forward    ? n * d[0] + k * d[1] + p * d[2] + q * d[3]
+                                         : to_input ? n * d[0] + c * d[1] + h * d[2] + v * d[3]
+                                                    : k * d[0] + cw * d[1] + r * d[2] + t * d[3]);
+      want[i] += product;
+      size[i] += std::abs(product);
+    });
+    for (size_t i = 0; i < want.size(); ++i) {
+      const double got = static_cast<double>(static_cast<float>(result.values[i]));
+      CHECK(std::abs(got - want[i]) <= eps * size[i]);
+    }
+  }
+};
+
+constexpr Pass kPasses[] = {Pass::forward, Pass::backward_input, Pass::backward_weight};
+
+template <class T>
+void test_pass(Pass pass, const Shape& shape, DType dtype, double eps) {
+  Conv<T> conv(shape, dtype);
+  conv.run(pass);
+  conv.check(pass, eps);
+}
+
+template <class T>
+void test_passes(const Shape& shape, DType dtype, double eps) {
+  for (const Pass pass : kPasses) test_pass<T>(pass, shape, dtype, eps);
+}
+
+void all_shapes() {
+  test_passes<__half>({2, 16, 24, 7, 3, 1, 1}, DType::float16, 1e-3);
+  test_passes<__nv_bfloat16>({2, 16, 24, 7, 3, 2, 1}, DType::bfloat16, 8e-3);
+  test_passes<__half>({1, 10, 6, 8, 3, 3, 2}, DType::float16, 1e-3);
+}
+
+/// Tiles of 128: blocks enough, or more than 64 filters and columns.
+void test_large_tiles() {
+  test_pass<__half>(Pass::forward, {1, 8, 72, 129, 1, 1, 1}, DType::float16, 1e-3);
+  test_pass<__half>(Pass::backward_input, {1, 72, 8, 129, 1, 1, 1}, DType::float16, 1e-3);
+  test_pass<__nv_bfloat16>(Pass::backward_weight, {1, 72, 72, 9, 1, 1, 1}, DType::bfloat16, 8e-3);
+}
+
+void test_order_changes_no_bit() {
+  const struct {
+    int workers;
+    emu::Order order;
+  } runs[] = {{1, emu::Order::forward}, {2, emu::Order::reverse}, {4, emu::Order::shuffle}};
+  for (const Pass pass : kPasses) {
+    std::vector<__half> first;
+    for (const auto& run : runs) {
+      emu::set_workers(run.workers);
+      emu::set_order(run.order, 1);
+      Conv<__half> conv({4, 8, 8, 33, 3, 2, 1}, DType::float16);  // backward_weight in two parts
+      CHECK(cuda::mma_weight(conv.problem).splits == 2);
+      conv.run(pass);
+      const auto& got = (pass == Pass::forward          ? conv.y
+                         : pass == Pass::backward_input ? conv.x
+                                                        : conv.w)
+                            .values;
+      if (first.empty()) first = got;
+      CHECK(std::memcmp(got.data(), first.data(), got.size() * sizeof(__half)) == 0);
+    }
+  }
+  emu::set_workers(1);
+  emu::set_order(emu::Order::forward);
+}
+
+/// Whole sectors and no bank twice, with aligned channels. But for the filters: their memory has the taps innermost, and
+/// one line reads, or writes, it across them.
+void test_traffic() {
+  for (const Pass pass : kPasses) {
+    Conv<__half> conv({1, 64, 64, 8, 3, 1, 1}, DType::float16);
+    emu::start_counting();
+    conv.run(pass);
+    int matrices = 0, copies = 0, across = 0;
+    for (const emu::Traffic& t : emu::stop_counting()) {
+      const double ratio = static_cast<double>(t.units) / static_cast<double>(t.ideal);
+      matrices += t.file.find("mma_tile.cuh") != std::string::npos && t.shared && !t.store;
+      copies += t.file.find("conv_mma.cu") != std::string::npos && t.shared && t.store && t.bytes > 50000;
+      across += !t.shared && ratio > 1.05;
+      if (t.shared) CHECK(ratio == 1.0);
+    }
+    CHECK(matrices == 1 && copies == (pass == Pass::backward_weight ? 1 : 2) && across == 1);
+  }
+}
+
+}  // namespace
+
+int main() {
+  test::in_all_orders(all_shapes);
+  emu::set_card("t4");
+  test_passes<__half>({2, 16, 24, 7, 3, 2, 1}, DType::float16, 1e-3);
+  emu::set_card("a100");
+  if (!test::kThreadSanitizer) test_large_tiles();  // half a minute there
+  test_order_changes_no_bit();
+  if (!test::kThreadSanitizer) test_traffic();
+  return test::report("convolution on tensor cores");
+}
