@@ -57,6 +57,7 @@ __all__: list[str] = [
     "conv_forward",
     "conv_forward_fused",
     "conv_forward_tail",
+    "conv_forward_unrecorded",
     "conv_output_extent",
     "conv_rows",
     "copy_",
@@ -852,6 +853,9 @@ def conv_forward_tail(
     arg8: AlgoRequest,
     arg9: bool,
 ) -> Tensor: ...
+def conv_forward_unrecorded(
+    arg0: str, arg1: typing.Any, arg2: typing.Any, arg3: typing.Any, arg4: ConvGeometry, arg5: AlgoRequest
+) -> Tensor | None: ...
 def conv_output_extent(
     arg0: typing.SupportsInt | typing.SupportsIndex,
     arg1: typing.SupportsInt | typing.SupportsIndex,

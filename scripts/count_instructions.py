@@ -23,7 +23,7 @@ LIMITS = {
     "relu": 8_800,
     "add": 12_300,
     "linear": 10_700,
-    "conv2d": 15_300,
+    "conv2d": 14_000,
     "conv2d, forward and backward": 103_400,
     "SGD step": 19_700,
 }

@@ -54,6 +54,22 @@ void bind_conv(py::module_& m) {
       },
       release_gil(), py::arg("op"), py::arg("x"), py::arg("w"), py::arg("bias"), py::arg("geometry"),
       py::arg("request"), py::arg("reuse") = false);
+  // conv_forward with reuse, or None where the call is to be recorded, is that of a single image, or has no tensors.
+  m.def(
+      "conv_forward_unrecorded",
+      [](const char* op, py::handle x, py::handle w, py::handle bias, const ConvGeometry& g,
+         const AlgoRequest& r) -> std::optional<Tensor> {
+        const Tensor *input = tensor_in(x.ptr()), *weight = tensor_in(w.ptr());
+        if (!input || !weight || input->ndim() != weight->ndim()) return std::nullopt;
+        const Tensor* shift = bias.is_none() ? nullptr : tensor_in(bias.ptr());
+        if (!shift && !bias.is_none()) return std::nullopt;
+        if (recording() && (input->requires_grad || weight->requires_grad || (shift && shift->requires_grad)))
+          return std::nullopt;
+        const py::gil_scoped_release release;
+        ops::ConvFusion fusion;
+        if (shift) fusion.bias = *shift;
+        return ops::conv_forward(op, *input, *weight, fusion, g, r, true);
+      });
   m.def(
       "conv_forward_fused",
       [](const char* op, T x, T w, std::optional<Tensor> bias, std::optional<Tensor> residual,

@@ -22,13 +22,6 @@ struct Names {
 };
 Names names;
 
-// The Tensor inside a Python object, nullptr if it is something else.
-Tensor* tensor_in(PyObject* object) {
-  if (!PyObject_TypeCheck(object, tensor_type)) return nullptr;
-  return static_cast<Tensor*>(
-      reinterpret_cast<py::detail::instance*>(object)->get_value_and_holder().value_ptr());
-}
-
 // What one recorded call keeps for its backward. A position names the tensor's place in the graph: i + 1 is
 // input i, -i - 1 output i, 0 neither (or no float, so without a gradient).
 struct SavedTensors {
@@ -192,6 +185,14 @@ PyMethodDef apply_definition = {
     "apply(function, *args): runs function.forward and records the call if an argument requires a gradient"};
 
 }  // namespace
+
+Tensor* tensor_in(PyObject* object) {
+  if (!PyObject_TypeCheck(object, tensor_type)) return nullptr;
+  return static_cast<Tensor*>(
+      reinterpret_cast<py::detail::instance*>(object)->get_value_and_holder().value_ptr());
+}
+
+bool recording() { return grad_enabled; }
 
 void bind_tape(py::module_& m) {
   tensor_type = reinterpret_cast<PyTypeObject*>(py::type::of<Tensor>().ptr());

@@ -76,6 +76,10 @@ namespace fastcnn {
 namespace py = pybind11;
 using release_gil = py::call_guard<py::gil_scoped_release>;
 
+/// The Tensor inside a Python object, nullptr if it is something else.
+Tensor* tensor_in(PyObject* object);
+/// Whether this thread's calls are recorded where a tensor requires a gradient.
+bool recording();
 /// A Python object behind an opaque pointer; any thread may drop it. nullptr for None.
 std::shared_ptr<void> keep_object(py::object object);
 

@@ -17,8 +17,9 @@ import numpy as np
 from fastcnn.arrays import borrowed
 from fastcnn.autograd import Tensor
 
-#: What stands between brackets has rules of its own, and takes arrays by them.
-_NOT = ("getitem", "setitem")
+#: What has rules of its own, and takes arrays by them: what stands between brackets, and the convolutions, which
+#: look for arrays only where the compiled side has found no tensor.
+_NOT = ("getitem", "setitem", "conv1d", "conv2d", "conv3d")
 
 
 def _tensor(value: Any, op: str) -> Any:
