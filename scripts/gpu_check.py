@@ -212,12 +212,12 @@ def stage_bench(found: dict[str, str]) -> dict[str, Any]:
             "fastcnn": (call, lambda: fastcnn.synchronize("cuda"))
         }
         if rival:
-            kind = getattr(torch, case.dtype)
+            kinds = {"f": getattr(torch, case.dtype), "i": torch.int64}
             for layout in ("contiguous_format", "channels_last"):
                 sets = [
                     [
                         t.contiguous(memory_format=getattr(torch, layout)) if t.ndim == 4 else t
-                        for t in (torch.from_numpy(a).to(torch.int64 if a.dtype.kind == "i" else kind).cuda() for a in arrays)
+                        for t in (torch.from_numpy(a).to(kinds[a.dtype.kind]).cuda() for a in arrays)
                     ]
                     for _ in range(len(ours))
                 ]  # fmt: skip
