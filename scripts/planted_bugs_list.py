@@ -437,6 +437,16 @@ BUGS: tuple[Bug, ...] = (
         "transpose: whole tiles at the right edge", "csrc/cpu/kernels/transpose.inl",
         "if (m >= cols) break;", "", "what lies beside the target", "tests/test_layout_copy.py",
     ),
+    bug(
+        "sum of rows: the last row is left out", "csrc/cpu/kernels/reduce.inl",
+        "for (int64_t r = 0; r < rows; ++r, x += stride)", "for (int64_t r = 1; r < rows; ++r, x += stride)",
+        "sums over axes that are not innermost", "tests/test_reduction.py",
+    ),
+    bug(
+        "sum of rows: the sum starts from the first row", "csrc/cpu/kernels/reduce.inl",
+        "acc[v] = vzero();", "acc[v] = vadd(vset(-0.0f), vset(-0.0f));", "sums of negative zeros",
+        "tests/test_reduction.py",
+    ),
     # ---- threads and instruction sets ----
     bug(
         "threads: the last task is dropped", "csrc/cpu/thread_pool.cpp",
