@@ -226,6 +226,42 @@ def bench_ladder() -> str:
     return table(["rung", "what is new", "ms", "GFLOP/s", "step", "in all"], lines, left=2) + about
 
 
+def fusion_designs() -> str:
+    """The block in three designs: what moves, what is kept, how long a step takes."""
+    found = result("fusion.json")
+    names = {"a": "(a) one pass behind the convolution", "b": "(b) on load", "c": "(c) none"}
+    rows = []
+    for design, moved in found["moved"].items():
+        kept, ms = found["saved_bytes"].get(design), found["step_ms"].get(design)
+        rows.append([
+            names[design], str(moved["forward"]), str(moved["backward"]), f"{moved['moved_MB']:,}",
+            mega(kept) if kept else "", f"{ms:.1f}" if ms else "",
+        ])  # fmt: skip
+    head = ["design", "wide tensors moved forward", "backward", "MB", "kept for backward, MB", "step, ms"]
+    about = f"{found['cpu']}, one thread, copy {found['copy_GBs']} GB/s, commit {found['commit']}"
+    return table(head, rows) + f"\n({about}; `python scripts/fusion.py`.)\n"
+
+
+def fusion_parts() -> str:
+    """What (b) saves and costs at each convolution that would read a tail."""
+    found = result("fusion.json")
+    rows = [
+        [name, *(f"{g[k]:.2f}" for k in ("pass_saved", "forward_costs", "weight_costs", "gain"))]
+        for name, g in found["gain_ms"].items()
+    ]
+    head = ["convolution, ms", "pass saved", "forward on load costs", "weight gradient on load costs", "gain"]
+    return table(head, rows)
+
+
+def fusion_networks() -> str:
+    found = result("fusion.json")["networks"]
+    rows = [
+        [name, f"{n['step_ms']:,.0f}", mega(n["bytes_less"]), f"{n['at_most']:.1%}"]
+        for name, n in found.items()
+    ]
+    return table(["training step, N = 8", "ms", "MB less, at most", "gain, at most"], rows)
+
+
 RESULTS = ROOT / "benchmarks" / "results"
 
 
@@ -245,6 +281,9 @@ TABLES: dict[str, Callable[[], str]] = {
     "bench_model": bench_model,
     "bench_ops": bench_ops,
     "bench_ladder": bench_ladder,
+    "fusion_designs": fusion_designs,
+    "fusion_parts": fusion_parts,
+    "fusion_networks": fusion_networks,
 }
 
 

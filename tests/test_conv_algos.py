@@ -210,6 +210,24 @@ def test_fusion(algo: str, mode: str) -> None:
         assert (got == expected).all(), use
 
 
+@pytest.mark.parametrize(("algo", "groups"), [("im2col", 1), ("depthwise", 19), ("winograd", 1)])
+def test_gradient_of_the_weight_with_a_prologue(algo: str, groups: int) -> None:
+    """x is scaled, shifted and cut off on load; padding stays zero."""
+    rng = np.random.default_rng(6)
+    x, dy = (fastcnn.from_numpy(rng.integers(-3, 4, (2, 19, 7, 6)).astype(np.float32)) for _ in range(2))
+    scale, shift = (fastcnn.from_numpy(rng.integers(-2, 3, 19).astype(np.float32)) for _ in range(2))
+    g = _core.ConvGeometry((1, 1), (1, 1), (1, 1), (1, 1), groups, "zeros")
+    shape, request = (19, 19 // groups, 3, 3), _core.AlgoRequest(algo, True, None)
+    for activation in ("copy", "relu"):
+        got = _core.conv_backward_weight_fused("conv2d", x, shape, dy, scale, shift, activation, g, request)
+        before = x * scale.reshape(1, 19, 1, 1) + shift.reshape(1, 19, 1, 1)
+        before = fastcnn.functional.relu(before) if activation == "relu" else before
+        expected = _core.conv_backward_weight("conv2d", before, shape, dy, g, request)
+        np.testing.assert_allclose(
+            got.numpy(), expected.numpy(), rtol=0, atol=0 if algo != "winograd" else 2e-3
+        )
+
+
 def test_workspace_limit_is_respected() -> None:
     case = Case(7, 2)
     request = _core.AlgoRequest("auto", True, 0)

@@ -101,7 +101,24 @@ void bind_conv(py::module_& m) {
       },
       release_gil());
   m.def("conv_backward_input", &ops::conv_backward_input, release_gil());
-  m.def("conv_backward_weight", &ops::conv_backward_weight, release_gil());
+  m.def(
+      "conv_backward_weight",
+      [](const char* op, T x, const Dims& w_shape, T dy, const ConvGeometry& g, const AlgoRequest& r) {
+        return ops::conv_backward_weight(op, x, w_shape, dy, g, r);
+      },
+      release_gil());
+  // Of x * scale + shift, or of relu of that, which is computed on load.
+  m.def(
+      "conv_backward_weight_fused",
+      [](const char* op, T x, const Dims& w_shape, T dy, Tensor scale, Tensor shift,
+         const std::string& before, const ConvGeometry& g, const AlgoRequest& r) {
+        ops::ConvFusion fusion;
+        fusion.scale = std::move(scale);
+        fusion.shift = std::move(shift);
+        fusion.prologue_activation = parse_unary(before);
+        return ops::conv_backward_weight(op, x, w_shape, dy, g, r, fusion);
+      },
+      release_gil());
   m.def(
       "conv_backward",
       [](const char* op, T x, T w, T dy, const ConvGeometry& g, const AlgoRequest& rx, const AlgoRequest& rw,

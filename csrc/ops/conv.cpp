@@ -105,6 +105,32 @@ const char* conv_scope_name(const char* op, Pass pass) {
   return known.back().text;
 }
 
+namespace {
+
+bool take(const char* op, const Tensor& x, const MaybeTensor& t, Tensor& slot) {
+  if (!t) return false;
+  check_conv_operands(op, {&x, &*t});
+  slot = *t;
+  return true;
+}
+
+// What is applied to the input on load.
+void take_prologue(const char* op, const Tensor& x, const ConvFusion& fusion, ConvProblem& problem,
+                   ConvArgs& args) {
+  problem.prologue.scale_shift = take(op, x, fusion.scale, args.scale);
+  FC_CHECK(take(op, x, fusion.shift, args.shift) == problem.prologue.scale_shift, op,
+           ": scale and shift come together, got only one");
+  if (problem.prologue.scale_shift) {
+    check_channelwise(op, "scale", args.scale, problem.C, "input channels");
+    check_channelwise(op, "shift", args.shift, problem.C, "input channels");
+  }
+  const Unary before = problem.prologue.activation = fusion.prologue_activation;
+  FC_CHECK(before == Unary::copy || before == Unary::relu, op, ": cannot fuse ", name_of(before),
+           " in front, expected relu");
+}
+
+}  // namespace
+
 bool set_keeps_filters(bool keeps) { return std::exchange(keeps_filters, keeps); }
 
 Tensor conv_forward(const char* op, const Tensor& x, const Tensor& w, const ConvFusion& fusion,
@@ -115,30 +141,15 @@ Tensor conv_forward(const char* op, const Tensor& x, const Tensor& w, const Conv
   if (!reuse && keeps_filters && w.storage->keeps.load(std::memory_order_relaxed)) forget_kept(*w.storage);
   ConvProblem problem(op, x.shape, w.shape, geometry, x.dtype);
   ConvArgs args(problem);
-  const auto take = [&](const MaybeTensor& t, Tensor& slot) {
-    if (!t) return false;
-    check_conv_operands(op, {&x, &*t});
-    slot = *t;
-    return true;
-  };
-  problem.epilogue.bias = take(fusion.bias, args.bias);
+  problem.epilogue.bias = take(op, x, fusion.bias, args.bias);
   if (fusion.bias) check_channelwise(op, "bias", args.bias, problem.K, problem.K == 1 ? "filter" : "filters");
-  problem.epilogue.residual = take(fusion.residual, args.residual);
+  problem.epilogue.residual = take(op, x, fusion.residual, args.residual);
   if (fusion.residual)
     FC_CHECK(args.residual.shape == problem.output_shape(), op, ": residual has shape ",
              to_string(args.residual.shape), ", expected the output's ", to_string(problem.output_shape()));
-  problem.prologue.scale_shift = take(fusion.scale, args.scale);
-  FC_CHECK(take(fusion.shift, args.shift) == problem.prologue.scale_shift, op,
-           ": scale and shift come together, got only one");
-  if (problem.prologue.scale_shift) {
-    check_channelwise(op, "scale", args.scale, problem.C, "input channels");
-    check_channelwise(op, "shift", args.shift, problem.C, "input channels");
-  }
-  problem.prologue.activation = fusion.prologue_activation;
+  take_prologue(op, x, fusion, problem, args);
   problem.epilogue.activation = fusion.epilogue_activation;
-  const Unary before = fusion.prologue_activation, after = fusion.epilogue_activation;
-  FC_CHECK(before == Unary::copy || before == Unary::relu, op, ": cannot fuse ", name_of(before),
-           " in front, expected relu");
+  const Unary after = fusion.epilogue_activation;
   FC_CHECK(after == Unary::copy || after == Unary::relu || after == Unary::relu6, op, ": cannot fuse ",
            name_of(after), ", expected relu or relu6");
   problem.reuses_filters = reuse;
@@ -174,13 +185,15 @@ Tensor conv_backward_input(const char* op, const Dims& x_shape, const Tensor& w,
 }
 
 Tensor conv_backward_weight(const char* op, const Tensor& x, const Dims& w_shape, const Tensor& dy,
-                            const ConvGeometry& geometry, const AlgoRequest& request) {
+                            const ConvGeometry& geometry, const AlgoRequest& request,
+                            const ConvFusion& fusion) {
   const OpScope scope(conv_scope_name(op, Pass::backward_weight));
   check_conv_operands(op, {&x, &dy});
-  const ConvProblem problem(op, x.shape, w_shape, geometry, x.dtype);
+  ConvProblem problem(op, x.shape, w_shape, geometry, x.dtype);
   FC_CHECK(dy.shape == problem.output_shape(), op, ": grad_output has shape ", to_string(dy.shape),
            ", expected ", to_string(problem.output_shape()), " for input ", to_string(x.shape));
   ConvArgs args(problem);
+  take_prologue(op, x, fusion, problem, args);
   args.x = x;
   args.y = dy;
   args.w = empty(w_shape, x.dtype, x.device());

@@ -33,9 +33,10 @@ bool set_keeps_filters(bool keeps);
 /// Gradient of the (prologue-transformed) input of shape `x_shape`.
 Tensor conv_backward_input(const char* op, const Dims& x_shape, const Tensor& w, const Tensor& dy,
                            const ConvGeometry& geometry, const AlgoRequest& request);
-/// Gradient of the weight, in row-major (K, C/G, ...) memory.
+/// Gradient of the weight, in row-major (K, C/G, ...) memory; x is read through the prologue of `fusion`.
 Tensor conv_backward_weight(const char* op, const Tensor& x, const Dims& w_shape, const Tensor& dy,
-                            const ConvGeometry& geometry, const AlgoRequest& request);
+                            const ConvGeometry& geometry, const AlgoRequest& request,
+                            const ConvFusion& fusion = {});
 /// Both gradients (either may be left out): the one entry, so that an algorithm may share work between them.
 struct ConvGradients {
   MaybeTensor dx, dw;
