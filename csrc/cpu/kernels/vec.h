@@ -214,11 +214,24 @@ FC_INLINE Mask bytes_equal(const uint8_t* p, uint8_t value, int n) {
 
 /// Sum of the lanes, halves first: the order is a function of kLanes only.
 FC_INLINE float vsum(Vec v) {
-  float lanes[kLanes];
-  vstore(lanes, v);
-  for (int width = kLanes / 2; width > 0; width /= 2)
-    for (int i = 0; i < width; ++i) lanes[i] += lanes[i + width];
-  return lanes[0];
+#if defined(FC_VEC_NEON)
+  const float32x2_t half = vadd_f32(vget_low_f32(v), vget_high_f32(v));
+  return vget_lane_f32(half, 0) + vget_lane_f32(half, 1);
+#else
+#if defined(FC_VEC_AVX512)
+  const __m256 eight =
+      _mm256_add_ps(_mm512_maskz_extractf32x8_ps(0xff, v, 0), _mm512_maskz_extractf32x8_ps(0xff, v, 1));
+#elif defined(FC_VEC_AVX2)
+  const __m256 eight = v;
+#endif
+#if defined(FC_VEC_SSE)
+  __m128 four = v;
+#else
+  __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+#endif
+  four = _mm_add_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_add_ss(four, _mm_movehdup_ps(four)));
+#endif
 }
 
 }  // namespace
