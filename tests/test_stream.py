@@ -22,6 +22,8 @@ OPS: dict[str, Callable[[Tensor], Tensor]] = {
     "max pool": lambda x: F.max_pool2d(x, 2, 2),
     "avg pool": lambda x: F.avg_pool2d(x, 3, 2, 1),
     "group norm": lambda x: F.group_norm(x, x.shape[1]),
+    "layer norm": lambda x: F.layer_norm(x, (x.shape[-1],)),
+    "silu": F.silu,
 }
 
 
