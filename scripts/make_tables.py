@@ -238,7 +238,8 @@ def fusion_designs() -> str:
             mega(kept) if kept else "", f"{ms:.1f}" if ms else "",
         ])  # fmt: skip
     head = ["design", "wide tensors moved forward", "backward", "MB", "kept for backward, MB", "step, ms"]
-    about = f"{found['cpu']}, one thread, copy {found['copy_GBs']} GB/s, commit {found['commit']}"
+    gain = f"(b) is predicted to gain {found['predicted_gain_ms']} ms at {found['copy_GBs']} GB/s of a copy"
+    about = f"{gain}; {found['cpu']}, one thread, commit {found['commit']}"
     return table(head, rows) + f"\n({about}; `python scripts/fusion.py`.)\n"
 
 
