@@ -53,6 +53,7 @@ __all__: list[str] = [
     "conv_backward",
     "conv_backward_input",
     "conv_backward_weight",
+    "conv_backward_weight_fused",
     "conv_expand_depthwise",
     "conv_forward",
     "conv_forward_fused",
@@ -797,6 +798,17 @@ def conv_backward_input(
 ) -> Tensor: ...
 def conv_backward_weight(
     arg0: str, arg1: Tensor, arg2: tuple[int, ...], arg3: Tensor, arg4: ConvGeometry, arg5: AlgoRequest
+) -> Tensor: ...
+def conv_backward_weight_fused(
+    arg0: str,
+    arg1: Tensor,
+    arg2: tuple[int, ...],
+    arg3: Tensor,
+    arg4: Tensor,
+    arg5: Tensor,
+    arg6: str,
+    arg7: ConvGeometry,
+    arg8: AlgoRequest,
 ) -> Tensor: ...
 def conv_expand_depthwise(
     arg0: str,
