@@ -158,6 +158,23 @@ def test_same_bits_for_any_number_of_threads(case: ConvCase) -> None:
         assert len(results) == 1, which
 
 
+def test_filters_that_all_tiles_share_are_not_stored() -> None:
+    """A block of up to 128 tiles makes transformed filters on the way: less memory, the bits of stored ones."""
+    many, one = (conv(f"batch {n}", n, 100, 208, (20, 20), 3, padding=((1, 1), (1, 1))) for n in (6, 1))
+    x, w, dy = (fastcnn.tensor(a) for a in arrays(many))
+    for which, columns in (("forward", 208), ("backward_input", 100)):
+        expected = bits(run(which, "winograd", many, x, w, dy)[:1])
+        for count in (1, 3):
+            with threads(count):
+                got = run(which, "winograd", one, x[:1], w, dy[:1])
+            assert bits(got) == expected, (which, count)
+        stored = 4 * 36 * 100 * 208
+        with threads(1):
+            rows = fastcnn.conv_algorithms(one.x_shape, one.w_shape, padding=1, pass_=which)
+        row = next(r for r in rows if r.name == "winograd")
+        assert (row.workspace_bytes < stored) == (columns > 192), which
+
+
 @pytest.mark.parametrize("where", ["x", "w"])
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 3e38])
 def test_non_finite_where_direct_is(where: str, value: float) -> None:

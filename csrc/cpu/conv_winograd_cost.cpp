@@ -41,7 +41,12 @@ double conv_winograd_estimate(const ConvProblem& p, Pass pass, const DeviceProps
   const bool kept = conv_winograd_filters(p, pass).bytes > 0;
   ns = kept ? std::max(ns, filters / kFilterBytes) : ns + filters / kFilterBytes;
   ns += 4 * products * (deep + wide) / (pass == Pass::backward_weight ? kGradientBytes : kTransformBytes);
-  const double again = pass == Pass::backward_weight ? 0 : tiles / 48 - 1;
+  bool again_by_blocks = false;
+  if (pass != Pass::backward_weight) {
+    const bool forward = pass == Pass::forward;
+    again_by_blocks = !WinogradFilters(forward ? p.C : p.K, forward ? p.K : p.C, grid).used_once;
+  }
+  const double again = again_by_blocks ? tiles / 48 - 1 : 0;
   ns += std::max(0.0, again) * filters / kStreamBytes / 4;  // three quarters hide behind the products
   return kCallMicroseconds + ns / 1e3;
 }

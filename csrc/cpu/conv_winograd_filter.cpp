@@ -10,8 +10,12 @@ constexpr int64_t kPartColumns = 64;         // the widest panel of every ISA
 constexpr int64_t kVector = 16;              // the widest vector
 constexpr int64_t kPackRows = 32;            // of one task
 constexpr size_t kStreamFloats = 256 << 10;  // written past the caches: 1 MiB does not stay in L2 anyway
-constexpr int64_t kChunkRows = 64;  // where U is made on the way: a multiple of kPackRows, in L2 beside M
-constexpr int64_t kSetSkew = 16;    // keeps positions off one another's cache sets
+constexpr int64_t kFewTiles = 24, kFewTilesWide = 48;  // one block in any case; where U is wide
+constexpr size_t kWideFloats = 4 << 20;
+constexpr int64_t kLeastParts = 4;  // tasks, where many tiles make one block
+constexpr int64_t kLeastRows = 2 * kPackRows,
+                  kMostRows = 8 * kPackRows;  // of a chunk, where U is made on the way
+constexpr int64_t kSetSkew = 16;              // keeps positions off one another's cache sets
 
 int64_t div_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
@@ -24,10 +28,15 @@ WinogradFilters::WinogradFilters(int64_t rows, int64_t columns, const WinogradGr
     : rows(rows), columns(columns), points_h(grid.h.points()), points_w(grid.w.points()) {
   part_columns = std::min(kPartColumns, div_up(columns, kVector) * kVector);
   parts = div_up(columns, part_columns);
-  chunk_rows = std::min(kChunkRows, rows);
   chunks = div_up(rows, kPackRows);
   position = rows * part_columns + kSetSkew;
   part = points_h * points_w * position;
+  // To store U that leaves L2 and to read it again for each block costs more than larger blocks, whose V leaves L2.
+  const int64_t tiles = grid.tiles();
+  used_once = tiles <= (floats() > kWideFloats ? kFewTilesWide : kFewTiles) ||
+              (tiles <= kWinogradBlockTiles && parts >= kLeastParts && floats() > kStreamFloats);
+  // M is read and written once for each chunk: the chunk is the larger of the two.
+  chunk_rows = std::min(std::clamp(div_up(2 * tiles, kPackRows) * kPackRows, kLeastRows, kMostRows), rows);
   chunk_position = chunk_rows * part_columns + kSetSkew;
 }
 

@@ -40,7 +40,7 @@ struct Product {
       : grid(conv_winograd_grid(p, pass)),
         filters(pass == Pass::forward ? p.C : p.K, pass == Pass::forward ? p.K : p.C, grid) {
     const int64_t most = filters.floats() > kWideFilters ? kWideBlockTiles : kBlockTiles;
-    blocks = std::max<int64_t>(1, div_up(grid.tiles(), most));
+    blocks = filters.used_once ? 1 : std::max<int64_t>(1, div_up(grid.tiles(), most));
     block_tiles = div_up(grid.tiles(), blocks);
     blocks = grid.tiles() ? div_up(grid.tiles(), block_tiles) : 0;
     shared = blocks < kManyBlocks;
@@ -49,6 +49,10 @@ struct Product {
     v_position = block_tiles * v_row + kSetSkew;
     v_block = grid.points() * v_position;
     m_position = block_tiles * filters.part_columns + kSetSkew;
+  }
+  /// Threads that have work beside one another where it is most.
+  int workers(int threads) const {
+    return by_chunks ? int(std::min<int64_t>(threads, filters.parts)) : threads;
   }
   int64_t block_count(int64_t block) const {
     return std::min(block_tiles, grid.tiles() - block * block_tiles);
@@ -73,7 +77,7 @@ struct Space {
     const size_t stage = WinogradSource::stage_floats(product.v_row);
     chunk_floats = product.by_chunks ? product.filters.chunk_floats() : 0;
     scratch_floats = m_floats + v_floats + chunk_floats + std::max(stage, WinogradFilters::kPackFloats);
-    scratch = arena.take(threads * scratch_floats);
+    scratch = arena.take(product.workers(threads) * scratch_floats);
     bytes = arena.bytes();
   }
 };
@@ -199,6 +203,7 @@ void pack(const Run& run, const Space& space, int threads) {
 void execute(const Run& run, const Space& space, int threads) {
   pack(run, space, threads);
   const Product& p = run.product;
+  const int workers = p.workers(threads);
   const auto scratch = [&](int slot) { return space.scratch + slot * space.scratch_floats; };
   const auto block_of = [&](int64_t b) { return WinogradBlock(p.grid, b * p.block_tiles, p.block_count(b)); };
   if (!p.shared) {
@@ -226,7 +231,7 @@ void execute(const Run& run, const Space& space, int threads) {
         load(run, block, first, std::min(block.count(), first + int(kLoadTiles)),
              space.v + task / groups * p.v_block, scratch(slot) + space.m_floats);
       },
-      threads);
+      workers);
   parallel_for(
       p.blocks * p.filters.parts,
       [&](int64_t task, int slot) {
@@ -247,7 +252,7 @@ void execute(const Run& run, const Space& space, int threads) {
         }
         store(run, block, part, m, stage);
       },
-      threads);
+      workers);
 }
 
 }  // namespace

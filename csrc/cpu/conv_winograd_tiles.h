@@ -55,7 +55,7 @@ class WinogradKinds {
   int small_h_, small_w_;
 };
 
-constexpr int kWinogradBlockTiles = 96;  // at most
+constexpr int kWinogradBlockTiles = 128;  // at most
 
 /// Consecutive tiles, sorted by kind.
 class WinogradBlock {
