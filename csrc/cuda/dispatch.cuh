@@ -33,6 +33,17 @@ decltype(auto) dispatch_device(DType t, F&& f) {
   }
 }
 
+/// Calls f with an unsigned type of so many bytes: work that only moves elements does not ask what they are.
+template <class F>
+void with_bytes(size_t bytes, F&& f) {
+  switch (bytes) {
+    case 1: return f(uint8_t{});
+    case 2: return f(uint16_t{});
+    case 4: return f(uint32_t{});
+    default: return f(uint64_t{});
+  }
+}
+
 /// True if p is a multiple of `bytes`.
 inline bool is_aligned(const void* p, size_t bytes) { return reinterpret_cast<uintptr_t>(p) % bytes == 0; }
 

@@ -4,51 +4,10 @@
 //
 // Max: NaN wins, and the last NaN of a window keeps the position; among equals the first (torch's rule). With `relu` the
 // result is what pooling a ReLU's output gives; a window whose maximum the ReLU stops has position -1.
-#include "cuda/dispatch.cuh"
-#include "cuda/launch.cuh"
-#include "cuda/pool.h"
-#include "cuda/vec.cuh"
-#include "cuda/walk.cuh"
+#include "cuda/pool.cuh"
 
 namespace fastcnn::cuda {
 namespace {
-
-constexpr int kThreads = 256;
-
-/// (n, d, h, w, channel) of an element, from its flat number.
-struct Place {
-  int64_t n, i[3], c;
-};
-struct Grid5 {
-  FastDivide channel, extent[3];
-  FC_METHOD Place place(unsigned rest) const {
-    Place p;
-    p.c = channel.split(rest);
-    for (int axis = 2; axis >= 0; --axis) p.i[axis] = extent[axis].split(rest);
-    p.n = rest;
-    return p;
-  }
-};
-
-struct Pool {
-  PoolWindows p;
-  Grid5 grid;
-  bool relu, include_padding;
-  double divisor;
-
-  FC_METHOD int64_t input_offset(const Place& at, int64_t d, int64_t h, int64_t w) const {
-    return (((at.n * p.in[0] + d) * p.in[1] + h) * p.in[2] + w) * p.C + at.c;
-  }
-  FC_METHOD int64_t output_offset(const Place& at, int64_t d, int64_t h, int64_t w) const {
-    return (((at.n * p.out[0] + d) * p.out[1] + h) * p.out[2] + w) * p.C + at.c;
-  }
-  /// Cells that the average of the window divides by.
-  FC_METHOD double cells(const PoolSpan& d, const PoolSpan& h, const PoolSpan& w) const {
-    if (divisor != 0) return divisor;
-    if (include_padding) return static_cast<double>(d.length) * static_cast<double>(h.length * w.length);
-    return static_cast<double>(d.taps) * static_cast<double>(h.taps * w.taps);
-  }
-};
 
 template <class T, class Code>
 FC_KERNEL max_pool_forward_kernel(Pool pool, unsigned count, const T* x, T* y, Code* tap) {
@@ -80,26 +39,6 @@ FC_KERNEL max_pool_forward_kernel(Pool pool, unsigned count, const T* x, T* y, C
   }
   store(y + index, Narrow<T>::of(best));
   if (tap) store(tap + index, static_cast<Code>(code));
-}
-
-/// Calls f(flat number of the output element, code of the window position) for the windows that cover an input cell.
-template <class F>
-FC_DEVICE void for_each_reader(const Pool& pool, const Place& at, F&& f) {
-  const PoolWindows& p = pool.p;
-  int64_t first[3], last[3];
-  for (int axis = 0; axis < 3; ++axis) p.readers(axis, at.i[axis], first[axis], last[axis]);
-  for (int64_t d = first[0]; d <= last[0]; ++d) {
-    const int64_t t = p.tap_of(0, at.i[0], d);
-    if (t < 0) continue;
-    for (int64_t h = first[1]; h <= last[1]; ++h) {
-      const int64_t r = p.tap_of(1, at.i[1], h);
-      if (r < 0) continue;
-      for (int64_t w = first[2]; w <= last[2]; ++w) {
-        const int64_t s = p.tap_of(2, at.i[2], w);
-        if (s >= 0) f(d, h, w, (t * p.window[1] + r) * p.window[2] + s);
-      }
-    }
-  }
 }
 
 template <class T, class Code>
@@ -184,35 +123,18 @@ FC_KERNEL max_pool_gather_kernel(Pool pool, unsigned count, const T* x, const Co
         open ? load(x + pool.input_offset(at, cell[0], cell[1], cell[2])) : Narrow<T>::of(Wide<T>(0)));
 }
 
-/// Starts f's kernel over all elements of the output (or the input) in as many launches as it takes.
-template <class F>
-void for_slices(const PoolParams& a, bool over_input, F&& f) {
-  const PoolProblem& q = *a.problem;
-  const int64_t* extent = over_input ? q.in : q.out;
-  Pool pool{q, {}, a.relu, a.include_padding, a.divisor};
-  pool.grid.channel = FastDivide(q.C);
-  for (int i = 0; i < 3; ++i) pool.grid.extent[i] = FastDivide(extent[i]);
-  const int64_t sample = q.C * extent[0] * extent[1] * extent[2],
-                other = q.C * (over_input ? q.out[0] * q.out[1] * q.out[2] : q.in[0] * q.in[1] * q.in[2]);
-  FC_CHECK(sample <= kMaxIndices, "pool: a sample of ", sample, " elements, expected at most ", kMaxIndices,
-           " on CUDA");
-  const int64_t at_once = kMaxIndices / sample;
-  for (int64_t n = 0; n < q.N; n += at_once) {
-    const int64_t count = std::min(at_once, q.N - n) * sample;
-    const Grid grid{dim3(static_cast<unsigned>(ceil_div<int64_t>(count, kThreads))), dim3(kThreads)};
-    f(pool, static_cast<unsigned>(count), grid, n * sample, n * other);
-  }
-}
-
 template <class F>
 void with_code(const PoolParams& a, F&& f) {
   a.tap_dtype == DType::uint8 ? f(uint8_t{}) : f(int32_t{});
 }
-template <class T>
-T* at(const void* p, int64_t offset) {
-  return p ? const_cast<T*>(static_cast<const T*>(p)) + offset : nullptr;
+/// f(Type<T>{}, Code{}, Slice) for float dtypes.
+template <class F>
+void for_float_slices(const PoolParams& a, const char* op, bool over_input, void* stream, F&& f) {
+  dispatch_device_float(a.problem->dtype, op, [&](auto type) {
+    with_code(
+        a, [&](auto code) { for_slices(a, over_input, stream, [&](const Slice& s) { f(type, code, s); }); });
+  });
 }
-cudaStream_t of(void* stream) { return static_cast<cudaStream_t>(stream); }
 
 }  // namespace
 
@@ -221,71 +143,53 @@ void max_pool_forward(const PoolParams& a, void* stream) {
     using T = typename decltype(type)::type;
     with_code(a, [&](auto code) {
       using Code = decltype(code);
-      for_slices(a, false, [&](const Pool& pool, unsigned count, Grid grid, int64_t y, int64_t x) {
-        grid.stream = of(stream);
-        launch("max_pool", max_pool_forward_kernel<T, Code>, grid, pool, count, at<T>(a.x, x), at<T>(a.y, y),
-               at<Code>(a.tap, y));
+      for_slices(a, false, stream, [&](const Slice& s) {
+        launch("max_pool", max_pool_forward_kernel<T, Code>, s.grid, s.pool, s.count, s.x<T>(a.x),
+               s.y<T>(a.y), s.y<Code>(a.tap));
       });
     });
   });
 }
 
 void max_pool_backward(const PoolParams& a, void* stream) {
-  dispatch_device_float(a.problem->dtype, "max_pool", [&](auto type) {
+  for_float_slices(a, "max_pool", true, stream, [&](auto type, auto code, const Slice& s) {
     using T = typename decltype(type)::type;
-    with_code(a, [&](auto code) {
-      using Code = decltype(code);
-      for_slices(a, true, [&](const Pool& pool, unsigned count, Grid grid, int64_t x, int64_t y) {
-        grid.stream = of(stream);
-        launch("max_pool", max_pool_backward_kernel<T, Code>, grid, pool, count, at<T>(a.dy, y),
-               at<Code>(a.tap, y), at<T>(a.dx, x));
-      });
-    });
+    using Code = decltype(code);
+    launch("max_pool", max_pool_backward_kernel<T, Code>, s.grid, s.pool, s.count, s.y<T>(a.dy),
+           s.y<Code>(a.tap), s.x<T>(a.dx));
   });
 }
 
 void max_pool_indices(const PoolParams& a, void* stream) {
   with_code(a, [&](auto code) {
     using Code = decltype(code);
-    for_slices(a, false, [&](const Pool& pool, unsigned count, Grid grid, int64_t y, int64_t) {
-      grid.stream = of(stream);
-      launch("max_pool", max_pool_indices_kernel<Code>, grid, pool, count, at<Code>(a.tap, y),
-             at<int64_t>(a.y, y));
+    for_slices(a, false, stream, [&](const Slice& s) {
+      launch("max_pool", max_pool_indices_kernel<Code>, s.grid, s.pool, s.count, s.y<Code>(a.tap),
+             s.y<int64_t>(a.y));
     });
   });
 }
 
 void max_pool_gather(const PoolParams& a, void* stream) {
-  dispatch_device_float(a.problem->dtype, "max_pool", [&](auto type) {
+  for_float_slices(a, "max_pool", false, stream, [&](auto type, auto code, const Slice& s) {
     using T = typename decltype(type)::type;
-    with_code(a, [&](auto code) {
-      using Code = decltype(code);
-      for_slices(a, false, [&](const Pool& pool, unsigned count, Grid grid, int64_t y, int64_t x) {
-        grid.stream = of(stream);
-        launch("max_pool", max_pool_gather_kernel<T, Code>, grid, pool, count, at<T>(a.x, x),
-               at<Code>(a.tap, y), at<T>(a.y, y));
-      });
-    });
+    using Code = decltype(code);
+    launch("max_pool", max_pool_gather_kernel<T, Code>, s.grid, s.pool, s.count, s.x<T>(a.x),
+           s.y<Code>(a.tap), s.y<T>(a.y));
   });
 }
 
 void avg_pool_forward(const PoolParams& a, void* stream) {
-  dispatch_device_float(a.problem->dtype, "avg_pool", [&](auto type) {
+  for_float_slices(a, "avg_pool", false, stream, [&](auto type, auto, const Slice& s) {
     using T = typename decltype(type)::type;
-    for_slices(a, false, [&](const Pool& pool, unsigned count, Grid grid, int64_t y, int64_t x) {
-      grid.stream = of(stream);
-      launch("avg_pool", avg_pool_forward_kernel<T>, grid, pool, count, at<T>(a.x, x), at<T>(a.y, y));
-    });
+    launch("avg_pool", avg_pool_forward_kernel<T>, s.grid, s.pool, s.count, s.x<T>(a.x), s.y<T>(a.y));
   });
 }
 
 void avg_pool_backward(const PoolParams& a, void* stream) {
-  dispatch_device_float(a.problem->dtype, "avg_pool", [&](auto type) {
+  for_float_slices(a, "avg_pool", true, stream, [&](auto type, auto, const Slice& s) {
     using T = typename decltype(type)::type;
-    for_slices(a, true, [&](const Pool& pool, unsigned count, Grid grid, int64_t x, int64_t y) {
-      grid.stream = of(stream);
-      launch("avg_pool", avg_pool_backward_kernel<T>, grid, pool, count, at<T>(a.dy, y), at<T>(a.dx, x));
-    });
+    launch("avg_pool", avg_pool_backward_kernel<T>, s.grid, s.pool, s.count, s.y<T>(a.dy), s.x<T>(a.dx));
   });
 }
 

@@ -16,7 +16,7 @@
 namespace fastcnn::cuda {
 namespace {
 
-constexpr int kThreads = 256, kLanes = 32, kRows = kThreads / kLanes;
+constexpr int kLog2Threads = 8, kThreads = 1 << kLog2Threads, kLanes = 32, kRows = kThreads / kLanes;
 
 // An op: the State of what has been seen, load() of one element, join() of two states.
 template <class T>
@@ -130,23 +130,24 @@ struct Problem {
   }
 };
 
-/// A block of kThreads / kGroup outputs, each of one chunk, kGroup threads to an output.
-template <class Op, int kGroup, class T, class Y>
-FC_KERNEL reduce_rows_kernel(Problem<T, Y> p, typename Op::State* partials) {
+/// A block of kThreads / group outputs, each of one chunk, group = 2^log2_group threads to an output.
+template <class Op, class T, class Y>
+FC_KERNEL reduce_rows_kernel(Problem<T, Y> p, int log2_group, typename Op::State* partials) {
   using State = typename Op::State;
   FC_SHARED(State, states, [kThreads]);
-  const int thread = static_cast<int>(threadIdx.x), member = thread % kGroup;
-  const unsigned output = blockIdx.x * (kThreads / kGroup) + static_cast<unsigned>(thread / kGroup);
+  const int group = 1 << log2_group;
+  const int thread = static_cast<int>(threadIdx.x), member = thread & (group - 1);
+  const unsigned output = (blockIdx.x << (kLog2Threads - log2_group)) + (threadIdx.x >> log2_group);
   const int64_t chunk = blockIdx.y, begin = chunk * p.chunk;
   const int64_t end = begin + p.chunk < p.elements ? begin + p.chunk : p.elements;
   State state = Op::identity();
   if (output < p.outputs) {
     int64_t from[2];
     p.kept.offsets(output, from);
-    state = p.template over<Op>(from[0], begin + member, end, kGroup);
+    state = p.template over<Op>(from[0], begin + member, end, group);
   }
   states[thread] = state;
-  for (int width = kGroup / 2; width > 0; width /= 2) {
+  for (int width = group / 2; width > 0; width /= 2) {
     __syncthreads();
     if (member < width) states[thread] = state = Op::join(state, states[thread + width]);
   }
@@ -219,12 +220,11 @@ void run(const ReduceParams& q, cudaStream_t stream) {
   if (q.lanes) {
     launch(name, reduce_lanes_kernel<Op, T, Y>,
            {dim3(ceil_div<unsigned>(p.outputs, kLanes), chunks), dim3(kLanes, kRows), stream}, p, partials);
-  } else if (q.chunk <= 1024) {
-    launch(name, reduce_rows_kernel<Op, 32, T, Y>,
-           {dim3(ceil_div<unsigned>(p.outputs, kThreads / 32), chunks), dim3(kThreads), stream}, p, partials);
   } else {
-    launch(name, reduce_rows_kernel<Op, kThreads, T, Y>, {dim3(p.outputs, chunks), dim3(kThreads), stream}, p,
-           partials);
+    const int log2_group = q.chunk <= 1024 ? 5 : kLog2Threads;
+    const auto blocks = ceil_div<int64_t>(int64_t{p.outputs} << log2_group, kThreads);
+    launch(name, reduce_rows_kernel<Op, T, Y>,
+           {dim3(static_cast<unsigned>(blocks), chunks), dim3(kThreads), stream}, p, log2_group, partials);
   }
   if (chunks > 1) {
     launch(name, reduce_chunks_kernel<Op, T, Y>,

@@ -1,4 +1,4 @@
-// Sine and cosine on CUDA: elementwise.cu hands them on.
+// Sine and cosine on CUDA: elementwise_unary.cu hands them on.
 #pragma once
 
 #include "common/elementwise.h"

@@ -24,39 +24,13 @@ namespace {
   X(tanhshrink, Tanhshrink) X(logsigmoid, LogSigmoid) X(threshold, Threshold)
 #define FC_PREDICATES(X) \
   X(isfinite, IsFinite) X(isnan, IsNan) X(isinf, IsInf) X(logical_not, LogicalNot)
-#define FC_BINARY_NUMBER(X) \
-  X(add, Add) X(sub, Sub) X(mul, Mul) X(maximum, Maximum) X(minimum, Minimum)
-#define FC_BINARY_REAL(X) \
-  X(div, Div) X(pow, Pow) X(axpy, Axpy) X(prelu, Prelu) X(relu_backward, ReluBackward) \
-  X(relu6_backward, Relu6Backward) X(leaky_relu_backward, LeakyReluBackward) X(elu_backward, EluBackward) \
-  X(selu_backward, SeluBackward) X(celu_backward, CeluBackward) X(gelu_backward, GeluBackward) \
-  X(gelu_tanh_backward, GeluTanhBackward) X(sigmoid_backward, SigmoidBackward) X(tanh_backward, TanhBackward) \
-  X(silu_backward, SiluBackward) X(mish_backward, MishBackward) X(softplus_backward, SoftplusBackward) \
-  X(softsign_backward, SoftsignBackward) X(hardtanh_backward, HardtanhBackward) \
-  X(hardswish_backward, HardswishBackward) X(hardsigmoid_backward, HardsigmoidBackward) \
-  X(hardshrink_backward, HardshrinkBackward) X(softshrink_backward, HardshrinkBackward) \
-  X(tanhshrink_backward, TanhshrinkBackward) X(logsigmoid_backward, LogSigmoidBackward) \
-  X(threshold_backward, ThresholdBackward)
-#define FC_COMPARISONS(X) \
-  X(eq, Eq) X(ne, Ne) X(lt, Lt) X(le, Le) X(gt, Gt) X(ge, Ge) X(logical_and, LogicalAnd) \
-  X(logical_or, LogicalOr) X(logical_xor, LogicalXor)
 // clang-format on
-
-/// A binary op whose operand a (or b) is one number.
-template <class Op, class T, bool kFirst>
-struct Bound {
-  Op op;
-  T number;
-  FC_METHOD auto operator()(T x) const { return kFirst ? op(number, x) : op(x, number); }
-};
 
 #define FC_CASE_U(op, Formula) \
   case Unary::op: return Narrow<T>::of(Formula::f(v, p, q));
-#define FC_CASE_B(op, Formula) \
-  case Binary::op: return Narrow<T>::of(Formula::f(v, w, p, q));
-
 template <class T>
 struct AnyUnary {
+  static constexpr int kMost = 4;
   Unary which;
   Parameter<T> p, q;
   FC_METHOD T operator()(T x) const {
@@ -72,41 +46,6 @@ struct AnyUnary {
       }
     }
     return x;
-  }
-};
-
-template <class T>
-struct AnyBinary {
-  Binary which;
-  Parameter<T> p, q;
-  FC_METHOD T operator()(T a, T b) const {
-    const Wide<T> v = widen(a), w = widen(b);
-    switch (which) {
-      FC_BINARY_NUMBER(FC_CASE_B)
-      default: break;
-    }
-    if constexpr (kIsReal<T>) {
-      switch (which) {
-        FC_BINARY_REAL(FC_CASE_B)
-        default: break;
-      }
-    }
-    return a;
-  }
-};
-
-template <class T>
-struct AnyComparison {
-  Binary which;
-  FC_METHOD bool operator()(T a, T b) const {
-    const Wide<T> v = widen(a), w = widen(b);
-#define FC_CASE(op, Formula) \
-  case Binary::op: return Formula::f(v, w);
-    switch (which) {
-      FC_COMPARISONS(FC_CASE)
-      default: return false;
-    }
-#undef FC_CASE
   }
 };
 
@@ -148,11 +87,6 @@ template <class T>
 struct Same {
   FC_METHOD T operator()(T x) const { return x; }
 };
-template <class T>
-struct Choose {
-  FC_METHOD T operator()(bool condition, T a, T b) const { return condition ? a : b; }
-};
-
 // ---- conversions -----------------------------------------------------------------------------------------------
 
 /// Floats come as float64, which holds them all, integers as int64. To an integer: NaN is 0, the rest saturates.
@@ -211,17 +145,6 @@ void convert(const Loop& loop, cudaStream_t stream) {
   });
 }
 
-/// Calls f with an unsigned type of so many bytes: work that only moves elements does not ask what they are.
-template <class F>
-void with_bytes(size_t bytes, F&& f) {
-  switch (bytes) {
-    case 1: return f(uint8_t{});
-    case 2: return f(uint16_t{});
-    case 4: return f(uint32_t{});
-    default: return f(uint64_t{});
-  }
-}
-
 /// NCHW to NHWC, back, and every other exchange of two axes of dense tensors: tiles through shared memory, because
 /// either side alone would be read or written with gaps.
 bool exchanges_two_axes(const Loop& loop, TransposeArgs& t) {
@@ -278,52 +201,6 @@ void unary(const UnaryParams& params, void* stream_) {
       }
     }
     map<T, T>(name, AnyUnary<T>{params.op, p, q}, loop, stream);
-  });
-}
-
-namespace {
-
-/// The op with its operands: both in memory, or one of them a number.
-template <class Y, class T, class Op>
-void run(const BinaryParams& params, const Op& op, cudaStream_t stream) {
-  const char* name = name_of(params.op);
-  if (!params.scalar_operand) return map<Y, T, T>(name, op, params.loop, stream);
-  T number;
-  std::memcpy(&number, params.scalar, sizeof(T));
-  Loop loop = params.loop;  // y, x
-  if (params.scalar_operand == 1) {
-    loop.data[1] = loop.data[2];
-    std::copy_n(loop.strides[2], kMaxDims, loop.strides[1]);
-    return map<Y, T>(name, Bound<Op, T, true>{op, number}, loop, stream);
-  }
-  map<Y, T>(name, Bound<Op, T, false>{op, number}, loop, stream);
-}
-
-}  // namespace
-
-void binary(const BinaryParams& params, void* stream_) {
-  const auto stream = static_cast<cudaStream_t>(stream_);
-  dispatch_device(params.loop.dtype[1], [&](auto type) {
-    using T = typename decltype(type)::type;
-    if (params.op >= Binary::eq && params.op <= Binary::logical_xor)
-      return run<bool, T>(params, AnyComparison<T>{params.op}, stream);
-    const auto p = static_cast<Parameter<T>>(params.p0), q = static_cast<Parameter<T>>(params.p1);
-    if constexpr (kIsReal<T>) {
-      switch (params.op) {
-        case Binary::add: return run<T, T>(params, Fixed<Add, T>{p, q}, stream);
-        case Binary::mul: return run<T, T>(params, Fixed<Mul, T>{p, q}, stream);
-        case Binary::relu_backward: return run<T, T>(params, Fixed<ReluBackward, T>{p, q}, stream);
-        default: break;
-      }
-    }
-    run<T, T>(params, AnyBinary<T>{params.op, p, q}, stream);
-  });
-}
-
-void where(const WhereParams& params, void* stream) {
-  with_bytes(size_of(params.loop.dtype[0]), [&](auto zero) {
-    using T = decltype(zero);
-    map<T, bool, T, T>("where", Choose<T>{}, params.loop, static_cast<cudaStream_t>(stream));
   });
 }
 
