@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from pathlib import Path
@@ -40,6 +41,12 @@ def pytest_configure(config: pytest.Config) -> None:
     hypothesis.settings.register_profile("fastcnn", derandomize=True, deadline=None)
     hypothesis.settings.register_profile("quick", derandomize=True, deadline=None, max_examples=10)
     hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fastcnn"))
+
+
+def pytest_collection_finish() -> None:
+    """Many tests collect garbage to count blocks; modules and thousands of test items need not be walked each time."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_report_header() -> str:
