@@ -223,14 +223,6 @@ def test_all_memory_bound_ops_run_on_our_side():
             call()
 
 
-def test_optimizers_step_over_the_parameters_of_resnet18():
-    from fastcnn import models
-
-    (job, _) = catalogue.op_jobs("optimizer", False)
-    shapes = [p.shape for p in models.build("resnet18").parameters()]
-    assert sorted(job["shapes"]) == sorted(shapes)
-
-
 def test_unknown_rival():
     with pytest.raises(
         ValueError, match=r"unknown rival 'jax', expected one of torch, torch-tuned, torch-bf16"

@@ -15,6 +15,7 @@ struct WinogradFilters {
   int64_t rows, columns;  ///< input and output channels of the product
   int points_h, points_w;
   int64_t part_columns, parts;  ///< a function of the problem only
+  int64_t block_tiles;          ///< in a block at most, where tiles make several
   bool used_once;               ///< all tiles make one block: each part is read once, so it is not stored
   int64_t chunks;               ///< tasks of packing a part
   int64_t chunk_rows;           ///< input channels at a time, where they are not stored

@@ -41,13 +41,10 @@ double conv_winograd_estimate(const ConvProblem& p, Pass pass, const DeviceProps
   const bool kept = conv_winograd_filters(p, pass).bytes > 0;
   ns = kept ? std::max(ns, filters / kFilterBytes) : ns + filters / kFilterBytes;
   ns += 4 * products * (deep + wide) / (pass == Pass::backward_weight ? kGradientBytes : kTransformBytes);
-  bool again_by_blocks = false;
-  if (pass != Pass::backward_weight) {
-    const bool forward = pass == Pass::forward;
-    again_by_blocks = !WinogradFilters(forward ? p.C : p.K, forward ? p.K : p.C, grid).used_once;
-  }
-  const double again = again_by_blocks ? tiles / 48 - 1 : 0;
-  ns += std::max(0.0, again) * filters / kStreamBytes / 4;  // three quarters hide behind the products
+  const bool again =
+      pass != Pass::backward_weight && !WinogradFilters(int64_t(rows), int64_t(columns), grid).used_once;
+  if (again)  // three quarters hide behind the products
+    ns += std::max(0.0, tiles / 48 - 1) * filters / kStreamBytes / 4;
   return kCallMicroseconds + ns / 1e3;
 }
 

@@ -10,7 +10,8 @@ constexpr int64_t kPartColumns = 64;         // the widest panel of every ISA
 constexpr int64_t kVector = 16;              // the widest vector
 constexpr int64_t kPackRows = 32;            // of one task
 constexpr size_t kStreamFloats = 256 << 10;  // written past the caches: 1 MiB does not stay in L2 anyway
-constexpr int64_t kFewTiles = 24, kFewTilesWide = 48;  // one block in any case; where U is wide
+constexpr int64_t kBlockTiles = 24;      // V and M in L2, U streams from L3
+constexpr int64_t kWideBlockTiles = 48;  // where U streams from memory
 constexpr size_t kWideFloats = 4 << 20;
 constexpr int64_t kLeastParts = 4;  // tasks, where many tiles make one block
 constexpr int64_t kLeastRows = 2 * kPackRows,
@@ -33,7 +34,8 @@ WinogradFilters::WinogradFilters(int64_t rows, int64_t columns, const WinogradGr
   part = points_h * points_w * position;
   // To store U that leaves L2 and to read it again for each block costs more than larger blocks, whose V leaves L2.
   const int64_t tiles = grid.tiles();
-  used_once = tiles <= (floats() > kWideFloats ? kFewTilesWide : kFewTiles) ||
+  block_tiles = floats() > kWideFloats ? kWideBlockTiles : kBlockTiles;
+  used_once = tiles <= block_tiles ||
               (tiles <= kWinogradBlockTiles && parts >= kLeastParts && floats() > kStreamFloats);
   // M is read and written once for each chunk: the chunk is the larger of the two.
   chunk_rows = std::min(std::clamp(div_up(2 * tiles, kPackRows) * kPackRows, kLeastRows, kMostRows), rows);

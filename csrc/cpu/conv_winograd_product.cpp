@@ -17,9 +17,6 @@
 namespace fastcnn::cpu {
 namespace {
 
-constexpr int64_t kBlockTiles = 24;       // V and M in L2, U streams from L3
-constexpr int64_t kWideBlockTiles = 48;   // where U streams from memory
-constexpr size_t kWideFilters = 4 << 20;  // floats
 constexpr int64_t kManyBlocks = 16;
 constexpr int64_t kDepth = 512;    // of one product: 512 x 64 floats of U in L2
 constexpr int64_t kVector = 16;    // the widest vector
@@ -39,8 +36,7 @@ struct Product {
   Product(const ConvProblem& p, Pass pass)
       : grid(conv_winograd_grid(p, pass)),
         filters(pass == Pass::forward ? p.C : p.K, pass == Pass::forward ? p.K : p.C, grid) {
-    const int64_t most = filters.floats() > kWideFilters ? kWideBlockTiles : kBlockTiles;
-    blocks = filters.used_once ? 1 : std::max<int64_t>(1, div_up(grid.tiles(), most));
+    blocks = filters.used_once ? 1 : div_up(grid.tiles(), filters.block_tiles);
     block_tiles = div_up(grid.tiles(), blocks);
     blocks = grid.tiles() ? div_up(grid.tiles(), block_tiles) : 0;
     shared = blocks < kManyBlocks;

@@ -120,14 +120,13 @@ bool streams(const Loop& loop) {
          loop.numel * int64_t(sizeof(float)) >= kStreamBytes;
 }
 
-constexpr int64_t kStreamTile = 1024;  ///< elements; shorter ones make heavy formulas slower by half
-
 /// Calls f(y, first, n) for tiles of a row of results, y in the nearest cache, and streams each to its place.
 template <class F>
 void stream_tiles(char* target, int64_t n, F&& f) {
-  alignas(64) float tile[kStreamTile];
-  for (int64_t i = 0; i < n; i += kStreamTile) {
-    const int64_t count = std::min(kStreamTile, n - i);
+  constexpr int64_t kTile = 1024;  // shorter ones make heavy formulas slower by half
+  alignas(64) float tile[kTile];
+  for (int64_t i = 0; i < n; i += kTile) {
+    const int64_t count = std::min(kTile, n - i);
     f(tile, i, count);
     kernels().pointwise.stream(reinterpret_cast<float*>(target) + i, tile, count);
   }

@@ -72,19 +72,6 @@ _OPS: dict[str, list[tuple[str, str, dict[str, Any], float]]] = {
     "layout": [("to_nchw", "forward", {}, 2)],
 }
 
-# The shapes of ResNet-18's parameters: filters, and two vectors for each batch norm.
-_STAGES = ((64, 64, 1), (64, 128, 2), (128, 256, 2), (256, 512, 2))
-_FILTERS = [(64, 3, 7, 7)] + [
-    shape
-    for before, after, stride in _STAGES
-    for shape in (
-        (after, before, 3, 3), *[(after, before, 1, 1)] * (stride - 1), *[(after, after, 3, 3)] * 3,
-    )
-]  # fmt: skip
-_RESNET18: list[tuple[int, ...]] = [
-    *[s for f in _FILTERS for s in (f, f[:1], f[:1])], (1000, 512), (1000,),
-]  # fmt: skip
-
 
 def op_jobs(group: str, quick: bool) -> Iterator[dict[str, Any]]:
     """Jobs of a memory-bound family, or of all ("ops"), on (32, 64, 112, 112), with --quick on (4, 64, 56, 56)."""
@@ -108,11 +95,15 @@ def op_jobs(group: str, quick: bool) -> Iterator[dict[str, Any]]:
                 }  # fmt: skip
         return
     if group == "optimizer":
+        from fastcnn import device, models
+
+        with device("meta"):
+            shapes = [p.shape for p in models.build("resnet18").parameters()]
         for op, settings, moved in (("SGD", {"momentum": 0.9}, 5), ("Adam", {}, 7)):
             yield {
                 "kind": "optimizer", "op": op, "settings": {"lr": 1e-3, **settings}, "pass": "step",
-                "shapes": _RESNET18, "name": f"{op} resnet18",
-                "bytes": 4.0 * moved * sum(_elements(s) for s in _RESNET18),
+                "shapes": shapes, "name": f"{op} resnet18",
+                "bytes": 4.0 * moved * sum(map(_elements, shapes)),
             }  # fmt: skip
         return
     for op, pass_, settings, moved in _OPS[group]:

@@ -8,7 +8,6 @@
 * In evaluation, where nothing is recorded, a convolution takes along what follows it: batch norm by running statistics
   (a factor and a shift per filter), an addition, ReLU or ReLU6. One pass; with a batch norm the rounding differs a
   little from layer after layer, otherwise bits are the same.
-
 * There, too, a 1x1 convolution and a depthwise one behind it, each with batch norm and activation, as in MobileNet-v2:
   where the tensor between them is large, it never exists as a whole. The same bits as one after the other.
 
@@ -190,7 +189,7 @@ def _units(modules: Sequence[Module], i: int) -> Any:
     modules of the sequence they are beyond the first; or None."""
     first = modules[i - 1]
     if type(first) is Conv2d:
-        if i + 5 > len(modules) or first.__dict__["kernel_size"] != (1, 1):
+        if i + 5 > len(modules):
             return None
         pair = _unit(modules[i - 1 : i + 2]), _unit(modules[i + 2 : i + 5])
         return (*pair, 5) if all(pair) else None
