@@ -105,16 +105,11 @@ inline Grid index_grid(const char* op, int64_t count, cudaStream_t stream) {
   return {dim3(static_cast<unsigned>(ceil_div<int64_t>(count, kIndexThreads))), dim3(kIndexThreads), stream};
 }
 
-/// Calls f(W{}) with a type of so many bytes.
+/// with_bytes, and of 16 bytes: two neighbours of 8.
 template <class F>
 void dispatch_bytes(int bytes, F&& f) {
-  switch (bytes) {
-    case 1: return f(uint8_t{});
-    case 2: return f(uint16_t{});
-    case 4: return f(uint32_t{});
-    case 8: return f(uint64_t{});
-    default: return f(Vec<uint64_t, 2>{});
-  }
+  if (bytes == 16) return f(Vec<uint64_t, 2>{});
+  with_bytes(static_cast<size_t>(bytes), f);
 }
 
 inline void index_write(const WriteArgs& a, cudaStream_t stream) {
