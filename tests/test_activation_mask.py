@@ -123,6 +123,7 @@ def test_a_graph_without_backward_dies_without_work():
     assert events(t) == []
 
 
+@pytest.mark.sanitized
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_gradients_of_a_residual_block(dtype):
     """Batch norm with a residual and ReLU: the same bits whether its output lives or bits of it."""

@@ -94,6 +94,7 @@ def test_threads_do_not_meet() -> None:
                         assert bits(run(case, pass_, t, row)) == alone, (name, pass_, row, n)
 
 
+@pytest.mark.sanitized
 @pytest.mark.parametrize("case", CONV, **IDS)
 def test_whole_numbers_give_equal_bits(case: ConvCase) -> None:
     """Sums of small whole numbers are exact, in whatever order."""
@@ -159,6 +160,7 @@ def test_one_sample_does_not_depend_on_the_others() -> None:
                 np.testing.assert_array_equal(np.asarray(alone), whole[1:2], err_msg=f"{row} {case.name}")
 
 
+@pytest.mark.sanitized
 def test_sixteen_bit_types_accumulate_in_float32() -> None:
     """C12: 512 * 9 products of 0.01 are 46, not where a 16-bit sum would stall; rounded once at the end."""
     for dtype, want in (("bfloat16", 46.0), ("float16", 46.09375)):

@@ -81,6 +81,7 @@ def test_the_stream_is_frozen(shape, p, seed, sha256):
     assert hashlib.sha256(mask(shape, p, seed).tobytes()).hexdigest() == sha256
 
 
+@pytest.mark.sanitized
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("op", ["dropout", "dropout2d", "alpha_dropout", "gaussian_dropout", "drop_path"])
 def test_memory_order_does_not_matter(op, dtype):

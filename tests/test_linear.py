@@ -78,6 +78,7 @@ def test_values_and_gradients(case, dtype):
     assert_close(d.grad, flat_dy.sum(0), sum_bound(abs(flat_dy).sum(0), rows, dtype), "db")
 
 
+@pytest.mark.sanitized
 @pytest.mark.parametrize("dtype", ["float32", "float64", "float16"])
 @pytest.mark.parametrize("how_w", ["dense", "reversed", "gaps", "transposed"])
 @pytest.mark.parametrize("how_x", ["dense", "reversed", "gaps", "transposed"])

@@ -78,6 +78,7 @@ def test_gradients_once_and_twice(shapes):
     gradcheck(slope, 0.5 * a, 0.5 * b, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.sanitized
 @pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16", "int32"])
 def test_strides(dtype):
     """Transposed, reversed, sliced and expanded operands give the bits of dense ones."""

@@ -118,6 +118,7 @@ def test_tensor_that_does_not_fit_leaves_no_trace():
     assert memory.allocated_bytes() == before
 
 
+@pytest.mark.skipif(fastcnn.device_count() > 0, reason="there is a card: tests/test_cuda.py")
 @pytest.mark.parametrize("name", ["cuda", "cuda:1", "meta:cuda"])
 def test_cuda_is_named_but_absent(name):
     with pytest.raises(DeviceError, match="built without CUDA"):

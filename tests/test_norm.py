@@ -146,6 +146,7 @@ def test_batch_norm_against_torch(shape, training):
         np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-9, atol=1e-11)
 
 
+@pytest.mark.sanitized
 @pytest.mark.parametrize("make", ["contiguous", "channels_last", "sliced", "reversed", "expanded"])
 def test_layouts_agree(make):
     base = normal((4, 6, 5, 7), 1).astype(np.float32)

@@ -174,6 +174,7 @@ def test_state_keeps_the_memory_order_of_the_parameter() -> None:
     np.testing.assert_array_equal(np.asarray(p.detach()), np.asarray(q.detach()))
 
 
+@pytest.mark.sanitized
 def test_a_parameter_with_gaps_is_updated_in_place() -> None:
     base = fastcnn.tensor(np.arange(12.0).reshape(3, 4))
     p = nn.Parameter(base[:, ::2])

@@ -236,6 +236,7 @@ VIEWS = {
 }
 
 
+@pytest.mark.sanitized
 @pytest.mark.parametrize("view", VIEWS)
 @pytest.mark.parametrize("channels", [1, 3, 20])
 def test_layouts_agree(view, channels):

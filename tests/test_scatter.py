@@ -98,6 +98,7 @@ def test_order_does_not_depend_on_threads():
     assert last == {exact.tobytes()}
 
 
+@pytest.mark.sanitized
 def test_sums_of_16_bit_values_are_rounded_once():
     ones = fastcnn.ones(1, 5000, dtype="float16")
     index = fastcnn.zeros(1, 5000, dtype="int64")

@@ -18,6 +18,7 @@ def network() -> nn.Sequential:
     )  # fmt: skip
 
 
+@pytest.mark.sanitized
 def test_a_network_learns():
     model = network()
     optimizer = optim.SGD(model.parameters(), lr=0.1, momentum=0.9)

@@ -86,7 +86,7 @@ def test_json_on_standard_output_is_all_there_is(tmp_path, capsys):
             "--out: cannot write '/nonexistent/w.safetensors', expected a file in",
         ),
         (["--device", "gpu"], "device: unknown device, got 'gpu', expected cpu, cuda"),
-        (["--device", "cuda"], "built without CUDA"),
+        (["--device", "cuda:7"], "device: 'cuda:7' cannot be used"),
         (["--epochs", "0"], "--epochs: got 0, expected at least 1"),
         (["--batch-size", "-3"], "--batch-size: got -3, expected at least 1"),
         (["--threads", "0"], "threads"),

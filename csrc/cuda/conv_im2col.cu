@@ -50,7 +50,7 @@ struct Stored {
   int64_t per_line, per_depth;
   int lines, end;
   const float* at[kDeep ? kFetches<kLines> : 1];
-  int64_t offset;
+  int64_t offset = -1;  // of the depth; -1: past the end
 
   FC_METHOD Stored(const float* data_, int64_t per_line_, int64_t per_depth_, int lines_, int end_)
       : data(data_), per_line(per_line_), per_depth(per_depth_), lines(lines_), end(end_) {}
