@@ -1,5 +1,6 @@
-// ldmatrix and mma.sync as collectives of a whole warp, with the layouts of the PTX ISA. In the emulated mma a sum of
-// products is a chain of float32 fused multiply-adds; the card's rounding inside one instruction differs a little.
+// ldmatrix and mma.sync as collectives of a whole warp, with the layouts of the PTX ISA. The emulated mma adds up a few
+// products and the sum so far exactly and cuts the result off to float32, toward zero, as tensor cores are reported to do
+// (Fasi et al., Numerical behavior of NVIDIA tensor cores, 2021); the card also cuts off while it aligns the terms.
 #include <cmath>
 #include <cstring>
 
@@ -41,29 +42,40 @@ float value(Matrix kind, unsigned word, int half) {
   const auto bits = static_cast<uint16_t>(word >> 16 * half);
   return kind == Matrix::bf16 ? from_bfloat16(bits) : from_half(bits);
 }
+/// The float32 next to v toward zero; infinity where v is beyond them.
+float cut_off(double v) {
+  const auto nearest = static_cast<float>(v);
+  const bool above = std::abs(static_cast<double>(nearest)) > std::abs(v);
+  return above && std::isfinite(nearest) ? float_of(bits_of(nearest) - 1) : nearest;
+}
 /// D = A B + C: 16 x 8 += 16 x K by K x 8. A word holds two neighbours in K, or one of tf32.
 void apply_multiply(void* const* args) {
   const Matrix kind = static_cast<MultiplyArg*>(args[0])->kind;
   const int per_word = kind == Matrix::tf32 ? 1 : 2, half = 4 * per_word;  // half of K, if K has two halves
-  const int k_size = kind == Matrix::f16_k8 ? 8 : 2 * half;
-  float a[16][16], b[16][8];
+  const int k_size = kind == Matrix::f16_k8 ? 8 : 2 * half, at_once = half;
+  double a[16][16], b[16][8];
   for (int lane = 0; lane < 32; ++lane) {
     const auto& arg = *static_cast<MultiplyArg*>(args[lane]);
     const int group = lane / 4, first = lane % 4 * per_word;
     for (int part = 0; part < k_size / half; ++part) {
       for (int i = 0; i < per_word; ++i) {
         const int k = part * half + first + i;
-        a[group][k] = value(kind, arg.a[2 * part], i);
-        a[group + 8][k] = value(kind, arg.a[2 * part + 1], i);
-        b[k][group] = value(kind, arg.b[part], i);
+        a[group][k] = double{value(kind, arg.a[2 * part], i)};
+        a[group + 8][k] = double{value(kind, arg.a[2 * part + 1], i)};
+        b[k][group] = double{value(kind, arg.b[part], i)};
       }
     }
   }
-  for (int lane = 0; lane < 32; ++lane) {
-    float* c = static_cast<MultiplyArg*>(args[lane])->c;
-    for (int i = 0; i < 4; ++i) {
-      const int row = lane / 4 + i / 2 * 8, column = lane % 4 * 2 + i % 2;
-      for (int k = 0; k < k_size; ++k) c[i] = std::fma(a[row][k], b[k][column], c[i]);
+  for (int row = 0; row < 16; ++row) {
+    float* sums[8];  // of the row: two in each of four lanes
+    for (int column = 0; column < 8; ++column)
+      sums[column] = static_cast<MultiplyArg*>(args[row % 8 * 4 + column / 2])->c + row / 8 * 2 + column % 2;
+    for (int k = 0; k < k_size; k += at_once) {
+      double sum[8];
+      for (int column = 0; column < 8; ++column) sum[column] = double{*sums[column]};
+      for (int i = k; i < k + at_once; ++i)
+        for (int column = 0; column < 8; ++column) sum[column] += a[row][i] * b[i][column];
+      for (int column = 0; column < 8; ++column) *sums[column] = cut_off(sum[column]);
     }
   }
 }

@@ -93,6 +93,23 @@ void test_tf32() {
   check_product(8, exact, b, std::vector<float>(128), dc.host());
 }
 
+/// 1 + 3/4 of its last bit, in each row: cut off, not rounded; and away from no zero.
+void test_sums_are_cut_off() {
+  std::vector<float> a(128), b(64);
+  for (size_t row = 0; row < 16; ++row) {
+    a[row * 8] = row % 2 ? -1.0f : 1.0f;
+    a[row * 8 + 1] = a[row * 8] * 0.75f;
+  }
+  for (size_t column = 0; column < 8; ++column) {
+    b[column] = 1;
+    b[8 + column] = 1.1920928955078125e-7f;  // 2^-23
+  }
+  const Device<float> da(a), db(b), dc(128);
+  launch("tf32", tf32_kernel, {dim3(1), dim3(32)}, da.p, db.p, dc.p);
+  const std::vector<float> c = dc.host();
+  for (size_t i = 0; i < c.size(); ++i) CHECK(c[i] == (i / 8 % 2 ? -1.0f : 1.0f));
+}
+
 void test_cards() {
   emu::set_card("t4");
   test_product<__half>(true);
@@ -138,6 +155,7 @@ int main() {
     test_product<__half>(true);
     test_product<__nv_bfloat16>(false);
     test_tf32();
+    test_sums_are_cut_off();
   });
   test_cards();
   if (!test::kThreadSanitizer) test_bank_conflicts();
