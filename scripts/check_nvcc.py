@@ -69,7 +69,7 @@ CONTRACT = {  # kernel -> what its PTX for sm_80 must hold
 #: them, they are volatile. A loop that is no longer unrolled, or a fragment that is loaded twice, changes them.
 TENSOR_CORES = {
     "conv_mma.cu": {
-        f"{kernel}<{t}, {tile}>": counts
+        f"{kernel}<Mma16<{t}>, {tile}>": counts
         for t in ("__half", "__nv_bfloat16")
         for kernel, tile, counts in (
             ("conv_mma_kernel", "64, 64", (16, 8)),
@@ -77,7 +77,17 @@ TENSOR_CORES = {
             ("conv_mma_weight_kernel", "64", (16, 8)),
             ("conv_mma_weight_kernel", "128", (32, 12)),
         )
-    }
+    },
+    "conv_mma_tf32.cu": {  # ldmatrix cannot transpose 32-bit words
+        f"{kernel}<{kind}, {tile}>": (products * mma, ldmatrix)
+        for kind, products in (("Tf32", 1), ("Tf32x3", 3))
+        for kernel, tile, mma, ldmatrix in (
+            ("conv_mma_kernel", "64, 64", 16, 8),
+            ("conv_mma_kernel", "128, 128", 32, 12),
+            ("conv_mma_weight_kernel", "64", 16, 0),
+            ("conv_mma_weight_kernel", "128", 32, 0),
+        )
+    },
 }
 
 

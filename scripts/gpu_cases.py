@@ -16,11 +16,14 @@ from typing import Any, NamedTuple
 ROOT = Path(__file__).resolve().parents[1]
 PREDICTED = ROOT / "benchmarks" / "results" / "cuda_predicted.json"
 #: H200: bytes/s of a copy as published measurements have it (4.8e12 nominal), float32 FLOP/s of its data sheet (67e12)
-#: less a tenth for clocks under load, 16-bit FLOP/s of mma.sync as published (63 % of 790e12), the seconds of a launch.
+#: less a tenth for clocks under load, 16-bit FLOP/s of mma.sync as published (63 % of 790e12), of tf32 half as many, of
+#: three products of tf32 a third of that, the seconds of a launch.
 CEILINGS = {
     "copy_bytes_per_s": 4.3e12,
     "fp32_flops_per_s": 60e12,
     "mma_flops_per_s": 497e12,
+    "tf32_flops_per_s": 248e12,
+    "tf32x3_flops_per_s": 83e12,
     "launch_s": 3e-6,
 }
 
@@ -40,6 +43,7 @@ class Case(NamedTuple):
     #: further operands: shapes, and what the int64 numbers in them stay below
     indices: tuple[tuple[tuple[int, ...], int], ...] = ()
     dtype: str = "float32"  # that float operands are rounded to; arithmetic is float32 all the same
+    precision: str = "fp32"  # fastcnn.set_precision
 
 
 def _elements(*shapes: tuple[int, ...]) -> float:
@@ -55,23 +59,30 @@ def _elements(*shapes: tuple[int, ...]) -> float:
 def _conv(
     name: str, n: int, c: int, k: int, size: int, taps: int, stride: int, groups: int, share: float, *,
     algo: str = "auto", more: float = 0, launches: int = 1, dtype: str = "float32", pass_: str = "forward",
+    precision: str = "fp32",
 ) -> Case:  # fmt: skip
-    """`more`: bytes of the workspace that a preferred algorithm writes and reads."""
+    """`more`: bytes of the workspace that a preferred algorithm writes and reads. torch has tf32 where we do."""
     x, w = (n, c, size, size), (k, c // groups, taps, taps)
     out = (size + 2 * (taps // 2) - taps) // stride + 1
     y = (n, k, out, out)
     setting = {"padding": taps // 2, "stride": stride, "groups": groups}
 
     def ours(fc: Any, F: Any, t: Any) -> Any:
-        with fc.prefer_algo(algo):
-            if pass_ == "forward":
-                return F.conv2d(*t, **setting)
-            first = t[0] if pass_ == "backward_weight" else (t[1].shape[0], *x[1:])
-            if pass_ == "backward_weight":
-                return fc.nn.grad.conv2d_weight(first, w, t[1], **setting)
-            return fc.nn.grad.conv2d_input(first, t[0], t[1], **setting)
+        before = fc.get_precision()
+        fc.set_precision(precision)
+        try:
+            with fc.prefer_algo(algo):
+                if pass_ == "forward":
+                    return F.conv2d(*t, **setting)
+                first = t[0] if pass_ == "backward_weight" else (t[1].shape[0], *x[1:])
+                if pass_ == "backward_weight":
+                    return fc.nn.grad.conv2d_weight(first, w, t[1], **setting)
+                return fc.nn.grad.conv2d_input(first, t[0], t[1], **setting)
+        finally:
+            fc.set_precision(before)
 
     def theirs(torch: Any, F: Any, t: Any) -> Any:
+        torch.backends.cudnn.allow_tf32 = precision == "tf32"
         if pass_ == "forward":
             return F.conv2d(*t, **setting)
         if pass_ == "backward_weight":
@@ -83,6 +94,7 @@ def _conv(
     return Case(
         name, "convolution", operands, size_of * _elements(x, w, y) + more,
         2 * _elements(y) * (c // groups) * taps * taps, share, launches, ours, theirs, dtype=dtype,
+        precision=precision,
     )  # fmt: skip
 
 
@@ -172,16 +184,24 @@ CASES: tuple[Case, ...] = (
     _conv("conv 3x3 128>128 @28 float16 backward_weight", 64, 128, 128, 28, 3, 1, 1, 0.5, dtype="float16", launches=2,
           pass_="backward_weight"),
     _conv("conv 1x1 256>96 @56 float16", 64, 256, 96, 56, 1, 1, 1, 0.5, dtype="float16", launches=2),
+    _conv("conv 3x3 128>128 @28 tf32", 64, 128, 128, 28, 3, 1, 1, 0.5, precision="tf32", launches=2),
+    _conv("conv 3x3 128>128 @28 tf32x3", 64, 128, 128, 28, 3, 1, 1, 0.5, precision="tf32x3", launches=2),
+    _conv("conv 3x3 128>128 @28 tf32x3 backward_input", 64, 128, 128, 28, 3, 1, 1, 0.5, precision="tf32x3",
+          launches=2, pass_="backward_input"),
+    _conv("conv 3x3 128>128 @28 tf32 backward_weight", 64, 128, 128, 28, 3, 1, 1, 0.4, precision="tf32", launches=2,
+          pass_="backward_weight"),
+    _conv("conv 3x3 128>128 @28 tf32x3 backward_weight", 64, 128, 128, 28, 3, 1, 1, 0.4, precision="tf32x3",
+          launches=2, pass_="backward_weight"),
     _conv("depthwise 3x3 144 @56", 64, 144, 144, 56, 3, 1, 144, 0.25),
 )  # fmt: skip
 
 
 def predicted(case: Case) -> dict[str, Any]:
     """Seconds by the larger of the two floors, and by the share of it that is expected."""
+    units = case.precision if case.dtype == "float32" else "mma"
     floors = {
         "memory": case.bytes / CEILINGS["copy_bytes_per_s"],
-        "arithmetic": case.flops
-        / CEILINGS["fp32_flops_per_s" if case.dtype == "float32" else "mma_flops_per_s"],
+        "arithmetic": case.flops / CEILINGS[f"{units}_flops_per_s"],
     }
     bound = max(floors, key=lambda k: floors[k])
     launches = case.launches * CEILINGS["launch_s"]

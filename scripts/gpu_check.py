@@ -118,7 +118,10 @@ def stage_families(found: dict[str, str]) -> dict[str, Any]:
     import fastcnn
     from fastcnn import functional as F
 
-    rows, bounds = {}, {"float32": 1e-4, "float16": 2e-3, "bfloat16": 1.6e-2}
+    def kind(case: Any) -> str:
+        return "tf32" if case.precision == "tf32" else case.dtype
+
+    rows, bounds = {}, {"float32": 1e-4, "tf32": 2e-3, "float16": 2e-3, "bfloat16": 1.6e-2}
     for case in CASES:
         if case.family == "dropout":  # its mask is compared by the suite
             continue
@@ -131,7 +134,7 @@ def stage_families(found: dict[str, str]) -> dict[str, Any]:
             ).numpy()
             got = case.ours(fastcnn, F, [t.to("cuda") for t in here]).to("float64").numpy()
         rows[case.name] = float(np.abs(got - exact).max() / max(np.abs(exact).max(), 1e-30))
-    return {"error": rows, "ok": all(rows[c.name] < bounds[c.dtype] for c in CASES if c.name in rows)}
+    return {"error": rows, "ok": all(rows[c.name] < bounds[kind(c)] for c in CASES if c.name in rows)}
 
 
 def stage_suite(found: dict[str, str]) -> dict[str, Any]:

@@ -56,6 +56,7 @@ DIFFERENT: dict[str, str] = {
     r"test_activation_mask.py::test_large_results_past_the_caches": _SLOW,
     r"test_autograd.py::test_deep_graphs": _SLOW,
     r"test_conv.py::test_adjoint_at_full_size": _SLOW,
+    r"test_conv.py::test_threads_do_not_meet": "threads of the CPU's kernels",
     r"test_conv_errors.py::test_huge_settings": "CUDA counts the cells of an axis in 32 bits",
     r"test_conv_choice.py::.*": "the CPU's table of algorithms",
     r"test_conv_algos.py::.*": "the CPU's table of algorithms",

@@ -17,6 +17,7 @@ from fastcnn.functional.conv import geometry
 pytestmark = pytest.mark.skipif(
     fastcnn.device_count() == 0, reason="no CUDA device, and not a build with FASTCNN_CUDA=emulate"
 )
+PASSES = ("forward", "backward_input", "backward_weight")
 X, W = (3, 4, 9, 11), (6, 2, 3, 3)
 SETTINGS: dict[str, Any] = {"stride": (2, 1), "padding": 1, "groups": 2}
 ROWS = tuple(row.name for row in fastcnn.conv_algorithms(X, W, device="meta:h200", groups=2))
@@ -38,7 +39,7 @@ def run(pass_: str, x: Any, w: Any, dy: Any, algo: str, limit: int | None = None
     return y.to("float32").numpy()
 
 
-@pytest.mark.parametrize("pass_", ["forward", "backward_input", "backward_weight"])
+@pytest.mark.parametrize("pass_", PASSES)
 def test_im2col_keeps_to_a_limit_by_smaller_chunks(pass_: str) -> None:
     """An image at a time, or 128 pixels; the same integers, no byte above the limit, and less than that is refused."""
     x, w = integers(X, 1), integers(W, 2)
@@ -81,6 +82,51 @@ def test_epilogues(row: str, activation: str) -> None:
     request = requests(row, None)[0]
     y = _core.conv_forward_tail("conv2d", x, w, bias, None, residual, activation, shape, request, True)
     assert np.array_equal(fastcnn.Tensor.numpy(y), want)
+
+
+@pytest.mark.parametrize("row", [r for r in ROWS if r != "depthwise"])
+@pytest.mark.parametrize("pass_", PASSES)
+def test_rows_agree_with_direct(row: str, pass_: str) -> None:
+    """Whole numbers, exact in every kind of arithmetic; a stride, two groups, channels that fill no vector."""
+    dtype = "float16" if row == "implicit_gemm_mma" else "float32"
+    x, w = integers(X, 1, dtype), integers(W, 2, dtype)
+    dy = integers(F.conv2d(x, w, **SETTINGS).shape, 3, dtype)
+    assert np.array_equal(run(pass_, x, w, dy, row), run(pass_, x, w, dy, "direct"))
+
+
+#: Rows of float32, and the relative rms error that each may have; None: as many times that of SIMT as its row says.
+KINDS = {"implicit_gemm": 2e-6, "im2col": 2e-6, "implicit_gemm_tf32x3": None, "implicit_gemm_tf32": 3.5e-4}
+
+
+@pytest.mark.parametrize("pass_", PASSES)
+@pytest.mark.parametrize("channels", [(64, 64), (512, 9)])
+def test_errors_against_float64(pass_: str, channels: tuple[int, int]) -> None:
+    """3xTF32 stays beside SIMT, also in a long sum; TF32 has the error of operands rounded to the nearest."""
+    c, k = channels
+    rng = np.random.default_rng(0)
+    x, w, dy = (rng.standard_normal(s).astype(np.float32) for s in ((1, c, 9, 9), (k, c, 3, 3), (1, k, 9, 9)))
+
+    def by(algo: str, device: str, dtype: str) -> np.ndarray:
+        tx, tw, ty = (fastcnn.tensor(a).to(dtype).to(device) for a in (x, w, dy))
+        options: dict[str, Any] = {"padding": 1, "algo": algo}
+        if pass_ == "forward":
+            y = F.conv2d(tx, tw, **options)
+        elif pass_ == "backward_input":
+            y = nn.grad.conv2d_input(x.shape, tw, ty, **options)
+        else:
+            y = nn.grad.conv2d_weight(tx, w.shape, ty, **options)
+        return y.to("float64").numpy()
+
+    exact = by("direct", "cpu", "float64")
+    errors = {
+        row: float(np.sqrt(np.mean((by(row, "cuda", "float32") - exact) ** 2) / np.mean(exact**2)))
+        for row in KINDS
+    }
+    print(f"{c} > {k} {pass_}:", *(f"{row} {error:.2e}" for row, error in errors.items()))
+    simt = errors["implicit_gemm"]
+    for row, most in KINDS.items():
+        assert errors[row] <= (2.5 * simt if most is None else most), (row, errors)
+    assert errors["implicit_gemm_tf32"] >= 100 * errors["implicit_gemm_tf32x3"]
 
 
 def test_a_batch_norm_is_refused_when_the_row_is_chosen() -> None:

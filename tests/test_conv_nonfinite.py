@@ -102,7 +102,8 @@ def test_one_bad_element(case: ConvCase, pass_: str) -> None:
                     assert not spread.any(), what
                     np.testing.assert_array_equal(got[bad], want[bad], err_msg=what)
                 fine = ~bad & ~spread
-                assert_close(got[fine], want[fine], 1e-4 * (1 + np.abs(want[fine])), what)
+                tolerance = 2e-2 if row.name.endswith("tf32") else 1e-4
+                assert_close(got[fine], want[fine], tolerance * (1 + np.abs(want[fine])), what)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "bfloat16"])

@@ -19,8 +19,8 @@ def default_precision() -> Iterator[None]:
     fastcnn.set_precision("fp32")
 
 
-def chosen(pass_: str = "forward") -> str:
-    rows = fastcnn.conv_algorithms((8, 64, 56, 56), (64, 64, 3, 3), padding=1, pass_=pass_)
+def chosen(pass_: str = "forward", device: str = "cpu") -> str:
+    rows = fastcnn.conv_algorithms((8, 64, 56, 56), (64, 64, 3, 3), padding=1, pass_=pass_, device=device)
     return next(r.name for r in rows if r.chosen)
 
 
@@ -73,10 +73,37 @@ def test_the_meta_twin_follows_the_precision() -> None:
     assert strict == workspace("meta") != fast
 
 
-@pytest.mark.parametrize("name", ["tf32", "tf32x3", "bf16"])
-def test_precisions_of_cuda_are_refused_on_this_build(name: str) -> None:
-    with pytest.raises(fastcnn.DeviceError, match=f"set_precision: got '{name}', which is for CUDA"):
+@pytest.mark.parametrize("pass_", ["forward", "backward_input", "backward_weight"])
+def test_tensor_cores_are_for_those_who_ask(pass_: str) -> None:
+    """float32 keeps to float32 arithmetic, unless the precision allows for less and the card can."""
+    on_cpu = chosen(pass_)
+    for name, row in (
+        ("fp32", "implicit_gemm"),
+        ("strict", "implicit_gemm"),
+        ("tf32x3", "implicit_gemm_tf32x3"),
+        ("tf32", "implicit_gemm_tf32"),
+    ):
         fastcnn.set_precision(name)
+        assert fastcnn.get_precision() == name
+        assert chosen(pass_, "meta:h200") == row
+        assert chosen(pass_, "meta:t4") == "implicit_gemm"
+        assert chosen(pass_) == on_cpu or name == "strict"
+    rows = fastcnn.conv_algorithms((1, 8, 9, 9), (8, 8, 3, 3), pass_=pass_, device="meta:t4")
+    reasons = {row.name: row.reason for row in rows}
+    assert (
+        reasons["implicit_gemm_tf32"] == "needs a card of sm_80 or later" == reasons["implicit_gemm_tf32x3"]
+    )
+    rows = fastcnn.conv_algorithms(
+        (1, 8, 9, 9), (8, 8, 3, 3), pass_=pass_, dtype="float16", device="meta:h200"
+    )
+    assert {row.name: row.reason for row in rows}["implicit_gemm_tf32"] == "float32 only"
+
+
+def test_bfloat16_for_float32_is_refused() -> None:
+    with pytest.raises(
+        fastcnn.DeviceError, match=r"set_precision: got 'bf16', expected .*: no algorithm rounds"
+    ):
+        fastcnn.set_precision("bf16")
     assert fastcnn.get_precision() == "fp32"
 
 

@@ -65,3 +65,4 @@ def test_cases_run(case: gpu_cases.Case) -> None:
     tensors += [fastcnn.empty(shape, dtype="int64", device="meta:h200") for shape, _ in case.indices]
     with fastcnn.no_grad():
         assert case.ours(fastcnn, F, tensors).device == "meta:h200"
+    assert fastcnn.get_precision() == "fp32"

@@ -96,19 +96,20 @@ double implicit_gemm_cost(const ConvProblem& p, Pass pass, const DeviceProps& pr
   return product_cost(product_of(p, pass), double(p.G), splits, 8, props);
 }
 
-// ---- implicit_gemm_mma ----
+// ---- implicit_gemm_mma, implicit_gemm_tf32, implicit_gemm_tf32x3 ----
 
-/// Channels in whole octets.
-int64_t octets(int64_t channels) { return ceil_div(channels, 8) * 8; }
+/// Channels in whole vectors of 16 bytes.
+int64_t in_vectors(const ConvProblem& p, int64_t channels) {
+  const auto lanes = int64_t(16 / size_of(p.dtype));
+  return ceil_div(channels, lanes) * lanes;
+}
 
-const char* mma_unsupported(const ConvProblem& p, Pass pass, const DeviceProps& props) {
-  if (p.dtype != DType::float16 && p.dtype != DType::bfloat16) return "float16 and bfloat16 only";
-  if (props.sm < 75) return "needs a card of sm_75 or later";
-  if (p.dtype == DType::bfloat16 && props.sm < 80) return "bfloat16 needs a card of sm_80 or later";
+/// Of any of the three.
+const char* tensor_cores_unsupported(const ConvProblem& p, Pass pass, const DeviceProps& props) {
   if (const char* reason = implicit_gemm_unsupported(p, pass, props)) return reason;
   constexpr int64_t kMost = int64_t{1} << 30;
-  const int64_t C = octets(p.channels_per_group()), K = octets(p.filters_per_group());
-  if (p.G * C * K * p.taps() > kMost) return "more than 2^30 weights, channels in whole octets";
+  const int64_t C = in_vectors(p, p.channels_per_group()), K = in_vectors(p, p.filters_per_group());
+  if (p.G * C * K * p.taps() > kMost) return "more than 2^30 weights, channels in whole vectors of 16 bytes";
   if (pass == Pass::backward_input) {
     int64_t phases = 1;
     for (int a = 0; a < 3; ++a) phases *= std::min(p.stride[a], p.in[a]);
@@ -116,27 +117,48 @@ const char* mma_unsupported(const ConvProblem& p, Pass pass, const DeviceProps& 
   }
   return nullptr;
 }
+const char* mma_unsupported(const ConvProblem& p, Pass pass, const DeviceProps& props) {
+  if (p.dtype != DType::float16 && p.dtype != DType::bfloat16) return "float16 and bfloat16 only";
+  if (props.sm < 75) return "needs a card of sm_75 or later";
+  if (p.dtype == DType::bfloat16 && props.sm < 80) return "bfloat16 needs a card of sm_80 or later";
+  return tensor_cores_unsupported(p, pass, props);
+}
+const char* tf32_unsupported(const ConvProblem& p, Pass pass, const DeviceProps& props) {
+  if (p.dtype != DType::float32) return "float32 only";
+  if (props.sm < 80) return "needs a card of sm_80 or later";
+  return tensor_cores_unsupported(p, pass, props);
+}
 size_t mma_workspace(const ConvProblem& p, Pass pass, const DeviceProps&) {
   const int64_t C = p.channels_per_group(), K = p.filters_per_group();
-  if (pass == Pass::forward) return size_t(p.K * p.taps() * octets(C)) * 2;
-  if (pass == Pass::backward_input) return size_t(p.C * p.taps() * octets(K)) * 2;
-  return size_t(mma_weight(p).splits) * size_t(p.K * p.taps() * octets(C)) * sizeof(float);
+  if (pass == Pass::forward) return size_t(p.K * p.taps() * in_vectors(p, C)) * size_of(p.dtype);
+  if (pass == Pass::backward_input) return size_t(p.C * p.taps() * in_vectors(p, K)) * size_of(p.dtype);
+  return size_t(mma_weight(p).splits) * size_t(p.K * p.taps() * in_vectors(p, C)) * sizeof(float);
 }
-double mma_cost(const ConvProblem& p, Pass pass, const DeviceProps& props) {
-  // 100 TFLOP/s of an A100's 312, octets counted; of backward_input only the taps of a residue class.
+/// At `rate` TFLOP/s, whole vectors counted; of backward_input only the taps of a residue class.
+double tensor_core_cost(const ConvProblem& p, Pass pass, double rate, const DeviceProps& props) {
   Product g = product_of(p, pass);
   const int64_t C = p.channels_per_group(), K = p.filters_per_group();
   int64_t splits = 1;
   if (pass == Pass::backward_weight) {
-    g.columns = g.columns / std::max<int64_t>(C, 1) * octets(C);
+    g.columns = g.columns / std::max<int64_t>(C, 1) * in_vectors(p, C);
     splits = mma_weight(p).splits;
   } else if (pass == Pass::forward) {
-    g.depth = octets(C) * p.taps();
+    g.depth = in_vectors(p, C) * p.taps();
   } else {
-    g.depth = octets(K) * p.taps();
+    g.depth = in_vectors(p, K) * p.taps();
     for (int a = 0; a < 3; ++a) g.depth = ceil_div(g.depth, std::min(p.stride[a], p.filter[a]));
   }
-  return 5 + product_cost(g, double(p.G), splits, 100, props);
+  return 5 + product_cost(g, double(p.G), splits, rate, props);
+}
+// About a third of what an A100's tensor cores do at most: 312 TFLOP/s of 16 bits, 156 of tf32.
+double mma_cost(const ConvProblem& p, Pass pass, const DeviceProps& props) {
+  return tensor_core_cost(p, pass, 100, props);
+}
+double tf32_cost(const ConvProblem& p, Pass pass, const DeviceProps& props) {
+  return tensor_core_cost(p, pass, 50, props);
+}
+double tf32x3_cost(const ConvProblem& p, Pass pass, const DeviceProps& props) {
+  return tensor_core_cost(p, pass, 50.0 / 3, props);
 }
 
 // ---- im2col ----
@@ -179,7 +201,7 @@ double im2col_cost(const ConvProblem& p, Pass pass, const DeviceProps& props) {
 MmaWeight mma_weight(const ConvProblem& p) {
   // Blocks for a large card, each with at least 512 of the depth.
   constexpr int64_t kWanted = 256, kLeast = 512, kMost = 64;
-  const int64_t rows = p.filters_per_group(), columns = octets(p.channels_per_group()) * p.taps();
+  const int64_t rows = p.filters_per_group(), columns = in_vectors(p, p.channels_per_group()) * p.taps();
   const int64_t tile = rows > kMmaSmall && columns > kMmaSmall ? kMmaBig : kMmaSmall;
   const int64_t blocks = ceil_div(rows, tile) * ceil_div(columns, tile) * p.G;
   const int64_t wanted = ceil_div(kWanted, std::max<int64_t>(blocks, 1));
@@ -229,6 +251,10 @@ const std::vector<ConvAlgo>& conv_algos() {
   static const auto* table = new std::vector<ConvAlgo>{
       {"depthwise", depthwise_unsupported, depthwise_workspace, depthwise_cost, FC_ROW(conv_depthwise_run)},
       {"implicit_gemm_mma", mma_unsupported, mma_workspace, mma_cost, FC_ROW(conv_mma_run)},
+      {"implicit_gemm_tf32", tf32_unsupported, mma_workspace, tf32_cost, FC_ROW(conv_mma_tf32_run),
+       kTf32Error},
+      {"implicit_gemm_tf32x3", tf32_unsupported, mma_workspace, tf32x3_cost, FC_ROW(conv_mma_tf32x3_run),
+       kTf32x3Error},
       {"implicit_gemm", implicit_gemm_unsupported, implicit_gemm_workspace, implicit_gemm_cost,
        FC_ROW(conv_implicit_gemm_run)},
       {"im2col", im2col_unsupported, im2col_workspace, im2col_cost, FC_ROW(conv_im2col_run), 1, nullptr,

@@ -19,13 +19,19 @@ void conv_implicit_gemm_run(const ConvArgs&, Pass, void* stream);
 /// Parts into which backward_weight cuts its depth: a function of the problem alone.
 int implicit_gemm_splits(const ConvProblem& p);
 
-// conv_mma.cu: 16-bit types on tensor cores, any geometry; packed filters, or partial sums of backward_weight, as workspace.
+// conv_mma.cu, conv_mma_tf32.cu: tensor cores, any geometry; packed filters, or partial sums of backward_weight, as
+// workspace. float16 and bfloat16; float32 rounded to tf32; float32 by three products of tf32.
 void conv_mma_run(const ConvArgs&, Pass, void* stream);
+void conv_mma_tf32_run(const ConvArgs&, Pass, void* stream);
+void conv_mma_tf32x3_run(const ConvArgs&, Pass, void* stream);
 constexpr int kMmaBig = 128, kMmaSmall = 64;  ///< rows and columns of a block's sums
 struct MmaWeight {
   int tile;    ///< kMmaBig or kMmaSmall
   int splits;  ///< parts into which backward_weight cuts its depth
 };
+constexpr double kTf32Error = 8192;  ///< 2^13: 11 bits of a product in place of float32's 24
+/// As near as direct, but not float32 arithmetic: above what "fp32" lets `auto` take.
+constexpr double kTf32x3Error = 8;
 /// A function of the problem alone.
 MmaWeight mma_weight(const ConvProblem& p);
 

@@ -11,6 +11,13 @@
 
 namespace fastcnn::cuda::ptx {
 
+/// False in code for cards before sm_80. The emulator decides when it runs.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
+constexpr bool kSm80 = false;
+#else
+constexpr bool kSm80 = true;
+#endif
+
 /// Copies kBytes (4, 8 or 16; both addresses multiples of it) from global to shared memory: the first `valid` bytes,
 /// zeros behind them. From sm_80 on asynchronously: commit(), wait<>() and a barrier come before the first use.
 /// On sm_75 the copy is done at once.

@@ -1,5 +1,6 @@
-// Convolution on tensor cores against plain loops: three passes, both types, aligned and odd channels, both tiles, every
-// order of threads and number of workers with the same bits. Its main loop meets no bank twice and moves whole sectors.
+// Convolution on tensor cores against plain loops: three passes, all kinds of operands, aligned and odd channels, both tiles,
+// every order of threads and number of workers with the same bits. Its main loop meets no bank twice and moves whole
+// sectors.
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 
@@ -19,8 +20,25 @@ struct Shape {
   int64_t n, c, k, size, taps, stride, groups;
 };
 
-/// Some multiples of 1/8 in [-1, 1), the same for the same i: exact in 16 bits.
-float value(size_t i) { return static_cast<float>((i * 2654435761u >> 9) % 16) / 8.0f - 1.0f; }
+/// A row of the table. Errors are bounded by `eps` times the sum of the products' absolute values.
+struct Row {
+  const char* name;
+  void (*run)(const ConvArgs&, Pass, void*);
+  DType dtype;
+  double eps;
+};
+constexpr Row kF16{"implicit_gemm_mma", cuda::conv_mma_run, DType::float16, 1e-3};
+constexpr Row kBf16{"implicit_gemm_mma", cuda::conv_mma_run, DType::bfloat16, 8e-3};
+constexpr Row kTf32{"implicit_gemm_tf32", cuda::conv_mma_tf32_run, DType::float32, 1e-3};
+constexpr Row kTf32x3{"implicit_gemm_tf32x3", cuda::conv_mma_tf32x3_run, DType::float32, 5e-7};
+
+/// Numbers in [-1, 1), the same for the same i: multiples of 1/8, exact in 16 bits, or with all bits of a float32.
+template <class T>
+T value(size_t i) {
+  const auto bits = static_cast<uint32_t>(i * 2654435761u);
+  return sizeof(T) == 4 ? T(static_cast<float>(bits >> 7) / 16777216.0f - 1.0f)
+                        : T(static_cast<float>((bits >> 9) % 16) / 8.0f - 1.0f);
+}
 
 /// A map (n, channels, size, size) channels-last, or filters as they come.
 template <class T>
@@ -30,7 +48,7 @@ struct Operand {
   Tensor tensor;
   Operand(const Dims& shape, DType dtype, bool channels_last, size_t seed)
       : values(static_cast<size_t>(numel(shape))), device(values.size()) {
-    for (size_t i = 0; i < values.size(); ++i) values[i] = T(value(i + seed));
+    for (size_t i = 0; i < values.size(); ++i) values[i] = value<T>(i + seed);
     cudaMemcpy(device.p, values.data(), values.size() * sizeof(T), cudaMemcpyHostToDevice);
     tensor.storage = std::make_shared<Storage>();
     tensor.storage->data = device.p;
@@ -50,16 +68,18 @@ struct Operand {
 template <class T>
 struct Conv {
   Shape s;
+  Row row;
   ConvProblem problem;
   Operand<T> x, w, y;
-  Conv(const Shape& shape, DType dtype)
+  Conv(const Shape& shape, const Row& row_)
       : s(shape),
+        row(row_),
         problem("conv2d", {s.n, s.c, s.size, s.size}, {s.k, s.c / s.groups, s.taps, s.taps},
                 {{s.stride, s.stride}, {1, 1}, {s.taps / 2, s.taps / 2}, {s.taps / 2, s.taps / 2}, s.groups},
-                dtype),
-        x({s.n, s.c, s.size, s.size}, dtype, true, 1),
-        w({s.k, s.c / s.groups, s.taps, s.taps}, dtype, false, 2),
-        y(problem.output_shape(), dtype, true, 3) {}
+                row.dtype),
+        x({s.n, s.c, s.size, s.size}, row.dtype, true, 1),
+        w({s.k, s.c / s.groups, s.taps, s.taps}, row.dtype, false, 2),
+        y(problem.output_shape(), row.dtype, true, 3) {}
 
   void run(Pass pass) {
     const DeviceProps props;
@@ -68,12 +88,12 @@ struct Conv {
     args.w = w.tensor;
     args.y = y.tensor;
     const auto& table = cuda::conv_algos();
-    for (const ConvAlgo& row : table)
-      if (std::string(row.name) == "implicit_gemm_mma")
-        args.workspace_bytes = row.workspace_bytes(problem, pass, props);
+    for (const ConvAlgo& algo : table)
+      if (std::string(algo.name) == row.name)
+        args.workspace_bytes = algo.workspace_bytes(problem, pass, props);
     const test::Device<char> workspace(args.workspace_bytes);
     args.workspace = workspace.p;
-    cuda::conv_mma_run(args, pass, nullptr);
+    row.run(args, pass, nullptr);
     (pass == Pass::forward ? y : pass == Pass::backward_input ? x : w).bring();
   }
   /// f(n, k, channel of x, channel of w, output row, column, input row, column, tap row, column) for every product.
@@ -92,8 +112,8 @@ struct Conv {
                     f(n, k, k / kg * cg + c, c, p, q, h, v, r, t);
                 }
   }
-  /// Checks what `pass` has made; operands are exact, so only the result's rounding and float32 sums differ.
-  void check(Pass pass, double eps) {
+  /// Checks what `pass` has made.
+  void check(Pass pass) {
     const bool forward = pass == Pass::forward, to_input = pass == Pass::backward_input;
     const Operand<T>& result = forward ? y : to_input ? x : w;
     std::vector<double> want(result.values.size()), size(result.values.size());
@@ -111,7 +131,7 @@ struct Conv {
     });
     for (size_t i = 0; i < want.size(); ++i) {
       const double got = static_cast<double>(static_cast<float>(result.values[i]));
-      CHECK(std::abs(got - want[i]) <= eps * size[i]);
+      CHECK(std::abs(got - want[i]) <= row.eps * size[i]);
     }
   }
 };
@@ -119,41 +139,48 @@ struct Conv {
 constexpr Pass kPasses[] = {Pass::forward, Pass::backward_input, Pass::backward_weight};
 
 template <class T>
-void test_pass(Pass pass, const Shape& shape, DType dtype, double eps) {
-  Conv<T> conv(shape, dtype);
+void test_pass(Pass pass, const Shape& shape, const Row& row) {
+  Conv<T> conv(shape, row);
   conv.run(pass);
-  conv.check(pass, eps);
+  conv.check(pass);
 }
 
 template <class T>
-void test_passes(const Shape& shape, DType dtype, double eps) {
-  for (const Pass pass : kPasses) test_pass<T>(pass, shape, dtype, eps);
+void test_passes(const Shape& shape, const Row& row) {
+  for (const Pass pass : kPasses) test_pass<T>(pass, shape, row);
 }
 
 void all_shapes() {
-  test_passes<__half>({2, 16, 24, 7, 3, 1, 1}, DType::float16, 1e-3);
-  test_passes<__nv_bfloat16>({2, 16, 24, 7, 3, 2, 1}, DType::bfloat16, 8e-3);
-  test_passes<__half>({1, 10, 6, 8, 3, 3, 2}, DType::float16, 1e-3);
+  test_passes<__half>({2, 16, 24, 7, 3, 1, 1}, kF16);
+  test_passes<__nv_bfloat16>({2, 16, 24, 7, 3, 2, 1}, kBf16);
+  test_passes<__half>({1, 10, 6, 8, 3, 3, 2}, kF16);
+  test_passes<float>({1, 16, 24, 7, 3, 2, 1}, kTf32x3);
+  test_passes<float>({1, 10, 6, 5, 3, 1, 2}, kTf32);
 }
 
 /// Tiles of 128: blocks enough, or more than 64 filters and columns.
 void test_large_tiles() {
-  test_pass<__half>(Pass::forward, {1, 8, 72, 129, 1, 1, 1}, DType::float16, 1e-3);
-  test_pass<__half>(Pass::backward_input, {1, 72, 8, 129, 1, 1, 1}, DType::float16, 1e-3);
-  test_pass<__nv_bfloat16>(Pass::backward_weight, {1, 72, 72, 9, 1, 1, 1}, DType::bfloat16, 8e-3);
+  test_pass<__half>(Pass::forward, {1, 8, 72, 129, 1, 1, 1}, kF16);
+  test_pass<__half>(Pass::backward_input, {1, 72, 8, 129, 1, 1, 1}, kF16);
+  test_pass<__nv_bfloat16>(Pass::backward_weight, {1, 72, 72, 9, 1, 1, 1}, kBf16);
+  for (const Row& row : {kTf32, kTf32x3}) {
+    test_pass<float>(Pass::forward, {1, 8, 72, 129, 1, 1, 1}, row);
+    test_pass<float>(Pass::backward_weight, {1, 72, 72, 9, 1, 1, 1}, row);
+  }
 }
 
-void test_order_changes_no_bit() {
+template <class T>
+void test_order_changes_no_bit(const Row& row) {
   const struct {
     int workers;
     emu::Order order;
   } runs[] = {{1, emu::Order::forward}, {2, emu::Order::reverse}, {4, emu::Order::shuffle}};
   for (const Pass pass : kPasses) {
-    std::vector<__half> first;
+    std::vector<T> first;
     for (const auto& run : runs) {
       emu::set_workers(run.workers);
       emu::set_order(run.order, 1);
-      Conv<__half> conv({4, 8, 8, 33, 3, 2, 1}, DType::float16);  // backward_weight in two parts
+      Conv<T> conv({4, 8, 8, 33, 3, 2, 1}, row);  // backward_weight in two parts
       CHECK(cuda::mma_weight(conv.problem).splits == 2);
       conv.run(pass);
       const auto& got = (pass == Pass::forward          ? conv.y
@@ -161,7 +188,7 @@ void test_order_changes_no_bit() {
                                                         : conv.w)
                             .values;
       if (first.empty()) first = got;
-      CHECK(std::memcmp(got.data(), first.data(), got.size() * sizeof(__half)) == 0);
+      CHECK(std::memcmp(got.data(), first.data(), got.size() * sizeof(T)) == 0);
     }
   }
   emu::set_workers(1);
@@ -170,16 +197,17 @@ void test_order_changes_no_bit() {
 
 /// Whole sectors and no bank twice, with aligned channels. But for the filters: their memory has the taps innermost, and
 /// one line reads, or writes, it across them.
-void test_traffic() {
+template <class T>
+void test_traffic(const Row& row) {
   for (const Pass pass : kPasses) {
-    Conv<__half> conv({1, 64, 64, 8, 3, 1, 1}, DType::float16);
+    Conv<T> conv({1, 64, 64, 8, 3, 1, 1}, row);
     emu::start_counting();
     conv.run(pass);
     int matrices = 0, copies = 0, across = 0;
     for (const emu::Traffic& t : emu::stop_counting()) {
       const double ratio = static_cast<double>(t.units) / static_cast<double>(t.ideal);
       matrices += t.file.find("mma_tile.cuh") != std::string::npos && t.shared && !t.store;
-      copies += t.file.find("conv_mma.cu") != std::string::npos && t.shared && t.store && t.bytes > 50000;
+      copies += t.file.find("conv_mma") != std::string::npos && t.shared && t.store && t.bytes > 50000;
       across += !t.shared && ratio > 1.05;
       if (t.shared) CHECK(ratio == 1.0);
     }
@@ -192,10 +220,15 @@ void test_traffic() {
 int main() {
   test::in_all_orders(all_shapes);
   emu::set_card("t4");
-  test_passes<__half>({2, 16, 24, 7, 3, 2, 1}, DType::float16, 1e-3);
+  test_passes<__half>({2, 16, 24, 7, 3, 2, 1}, kF16);
   emu::set_card("a100");
   if (!test::kThreadSanitizer) test_large_tiles();  // half a minute there
-  test_order_changes_no_bit();
-  if (!test::kThreadSanitizer) test_traffic();
+  test_order_changes_no_bit<__half>(kF16);
+  test_order_changes_no_bit<float>(kTf32x3);
+  if (!test::kThreadSanitizer) {
+    test_traffic<__half>(kF16);
+    test_traffic<float>(kTf32);
+    test_traffic<float>(kTf32x3);
+  }
   return test::report("convolution on tensor cores");
 }
