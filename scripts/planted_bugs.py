@@ -61,10 +61,10 @@ def run(command: list[str], cwd: Path, limit: float, env: dict[str, str] | None 
 
 
 class Workplace:
-    """A copy of the sources with a build folder of its own."""
+    """A copy of the sources with a build folder of its own; `cuda` is FASTCNN_CUDA there: off or emulate."""
 
-    def __init__(self, folder: Path, jobs: int) -> None:
-        self.source, self.build_folder, self.jobs = folder / "source", folder / "build", jobs
+    def __init__(self, folder: Path, jobs: int, cuda: str) -> None:
+        self.source, self.build_folder, self.jobs = folder / "source", folder / f"build_{cuda}", jobs
         listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout
         for name in filter(None, listed.decode().split("\0")):
             target = self.source / name
@@ -77,7 +77,7 @@ class Workplace:
         command = [
             "cmake", "-S", str(self.source), "-B", str(self.build_folder), "-G", "Ninja",
             f"-DPython_EXECUTABLE={sys.executable}", "-DCMAKE_BUILD_TYPE=Release", "-DFASTCNN_BUILD_TESTS=OFF",
-            "-DFASTCNN_CUDA=off",
+            f"-DFASTCNN_CUDA={cuda}",
         ]  # fmt: skip
         if shutil.which("ccache"):
             command.append("-DCMAKE_CXX_COMPILER_LAUNCHER=ccache")
@@ -124,6 +124,11 @@ class Workplace:
         text = path.read_text()
         path.write_text(text.replace(bug.text, bug.becomes))
         return path, text
+
+
+def where(bug: Bug) -> str:
+    """FASTCNN_CUDA of the build that has the bug's file."""
+    return "emulate" if bug.file.startswith(("csrc/cuda/", "csrc/emulator/")) else "off"
 
 
 def isas(work: Workplace) -> list[str]:
@@ -187,29 +192,30 @@ def main() -> int:
         return 1
 
     rows: dict[str, dict[str, object]] = {}
+    available: list[str] = []
     if options.resume and options.json and options.json.is_file():
-        names = {b.name for b in BUGS}
-        rows = {
-            r["bug"]: r
-            for r in json.loads(options.json.read_text())["bugs"]
-            if r["noticed"] and r["bug"] in names
-        }
+        names, kept = {b.name for b in BUGS}, json.loads(options.json.read_text())
+        rows = {r["bug"]: r for r in kept["bugs"] if r["noticed"] and r["bug"] in names}
+        available = kept["isas"]
     with contextlib.ExitStack() as stack:
         folder = options.work or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="planted")))
-        work = Workplace(folder.resolve(), options.jobs)
-        if error := work.build():
-            print(error)
-            return 2
         left = [b for b in bugs if b.name not in rows]
-        controlled: set[str] = set()  # test files that pass without any bug
-        available = isas(work)
+        places: dict[str, Workplace] = {}
+        for cuda in sorted({where(b) for b in left}):
+            places[cuda] = work = Workplace(folder.resolve(), options.jobs, cuda)
+            if error := work.build():
+                print(error)
+                return 2
+        controlled: set[tuple[str, str]] = set()  # where which test files pass without any bug
+        available = isas(next(iter(places.values()))) if places else available
         for b in left:
+            work = places[where(b)]
             if time.monotonic() - begin > options.budget:
                 break
             if b.isa and b.isa not in available:
                 print(f"{b.name}: left out, this machine has no {b.isa}", flush=True)
                 continue
-            fresh = tuple(t for t in b.tests if t not in controlled)
+            fresh = tuple(t for t in b.tests if (where(b), t) not in controlled)
             if fresh:
                 if error := work.build():  # without the bug before
                     print(error)
@@ -218,15 +224,16 @@ def main() -> int:
                 if not passed:
                     print(f"control: {failure} fails without any bug")
                     return 2
-                controlled.update(fresh)
+                controlled.update((where(b), t) for t in fresh)
             rows[b.name] = row = try_bug(work, b)
             print(
                 f"{'noticed' if row['noticed'] else 'SURVIVED'}  {b.name}: {row['by']} ({row['seconds']} s)",
                 flush=True,
             )
-        if error := work.build():  # everything is back in place
-            print(error)
-            return 2
+        for work in places.values():  # everything is back in place
+            if error := work.build():
+                print(error)
+                return 2
 
     done = [rows[b.name] for b in BUGS if b.name in rows]
     survivors = [r for r in done if not r["noticed"]]

@@ -2,7 +2,7 @@
 
 `text` stands exactly once in `file` (tests/test_planted_bugs.py sees to it), and is replaced by `becomes`. `tests` is
 what pytest is given; those tests must pass as the code is and fail with the bug. A bug in a kernel that this machine
-cannot run is left out, and said so: `isa`.
+cannot run is left out, and said so: `isa`. Bugs in CUDA kernels are planted in a build that emulates the card.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ def bug(
 
 CONV = "tests/test_conv.py"
 CHOICE = "tests/test_conv_choice.py"
+ON_CUDA = "tests/test_conv_cuda.py"
 RULES = "tests/test_kernel_rules.py"
 TF32 = (
     "vset([](float f) { uint32_t u; __builtin_memcpy(&u, &f, 4); u &= 0xFFFFE000u; __builtin_memcpy(&f, &u, 4); "
@@ -70,6 +71,57 @@ BUGS: tuple[Bug, ...] = (
         "case PadMode::reflect: return i < 0 ? -i : 2 * (extent - 1) - i;",
         "case PadMode::reflect: return i < 0 ? -i : 2 * extent - 1 - i;",
         "reflect padding behind the input", CONV,
+    ),
+    # ---- convolution: CUDA's rows, on the emulated card ----
+    bug(
+        "cuda im2col: a smaller chunk overwrites the weights' sums", "csrc/cuda/conv_im2col.cu",
+        "store(to, p.add ? load(to) + sum : sum);", "store(to, sum);", "weight gradients within a workspace limit",
+        ON_CUDA,
+    ),
+    bug(
+        "cuda im2col: cells read as if strides were 1", "csrc/cuda/conv_im2col.cu",
+        "p.v.axis[1].sources(ih, r, j, oh); ++j)", "p.v.axis[1].sources(ih, 0, j, oh); ++j)",
+        "gradients of x with several taps", ON_CUDA,
+    ),
+    bug(
+        "mma: filters beyond the last are not cut off", "csrc/cuda/conv_mma_product.cuh",
+        "const bool inside = tap.inside && column < p.v.filters;", "const bool inside = tap.inside;",
+        "reads behind the packed filters of the last group", ON_CUDA,
+    ),
+    bug(
+        "mma: every phase of a stride reads the first one's taps", "csrc/cuda/conv_mma_run.cuh",
+        "r.tap_first = t;", "r.tap_first = 0;", "gradients of x at strides", ON_CUDA,
+    ),
+    bug(
+        "mma: the wait for copies lets one step too many by", "csrc/cuda/mma_tile.cuh",
+        "ptx::copy_wait<kMmaStages - 2>();", "ptx::copy_wait<kMmaStages - 1>();", "operands still on their way",
+        ON_CUDA,
+    ),
+    bug(
+        "mma: the first part of the depth stands for all", "csrc/cuda/conv_mma_weight.cuh",
+        "const int begin = split * p.per_split,", "const int begin = 0 * split * p.per_split,",
+        "weight gradients in several parts", ON_CUDA,
+    ),
+    bug(
+        "tf32: operands cut off, not rounded", "csrc/cuda/mma_kind.cuh",
+        "words[i] + 0x1000u : words[i];", "words[i] : words[i];", "twice the error, all on one side", ON_CUDA,
+    ),
+    bug(
+        "tf32: columns of a fragment in the order of rows", "csrc/cuda/mma_tile.cuh",
+        "8 * (kLinesFirst ? m % 2 : m / 2)", "8 * (kLinesFirst ? m % 2 : m % 2)", "weight gradients", ON_CUDA,
+    ),
+    bug(
+        "tf32x3: a product is left out", "csrc/cuda/mma_tile.cuh",
+        "kParts == 1 ? 2 : 0;", "kParts == 1 ? 2 : 1;", "the error of one operand rounded to tf32", ON_CUDA,
+    ),
+    bug(
+        "tf32x3: sums stay in the tensor cores", "csrc/cuda/mma_tile.cuh",
+        "if constexpr (kParts == 1) {", "if constexpr (kParts < 3) {", "errors of a long sum pile up", ON_CUDA,
+    ),
+    bug(
+        "tf32x3: small is what rounding left of big", "csrc/cuda/mma_kind.cuh",
+        "__uint_as_float(words[i]) - __uint_as_float(parts[0][i])", "__uint_as_float(words[i] & 0x1fffu)",
+        "small parts of the wrong size", ON_CUDA,
     ),
     # ---- convolution: im2col ----
     bug(

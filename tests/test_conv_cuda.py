@@ -99,12 +99,15 @@ KINDS = {"implicit_gemm": 2e-6, "im2col": 2e-6, "implicit_gemm_tf32x3": None, "i
 
 
 @pytest.mark.parametrize("pass_", PASSES)
-@pytest.mark.parametrize("channels", [(64, 64), (512, 9)])
-def test_errors_against_float64(pass_: str, channels: tuple[int, int]) -> None:
-    """3xTF32 stays beside SIMT, also in a long sum; TF32 has the error of operands rounded to the nearest."""
-    c, k = channels
+@pytest.mark.parametrize("problem", [(64, 64, 9), (512, 9, 9), (8, 8, 33)])
+def test_errors_against_float64(pass_: str, problem: tuple[int, int, int]) -> None:
+    """3xTF32 stays beside SIMT, also in a long sum and one that blocks share; TF32 rounds to the nearest."""
+    c, k, size = problem
     rng = np.random.default_rng(0)
-    x, w, dy = (rng.standard_normal(s).astype(np.float32) for s in ((1, c, 9, 9), (k, c, 3, 3), (1, k, 9, 9)))
+    x, w, dy = (
+        rng.standard_normal(s).astype(np.float32)
+        for s in ((1, c, size, size), (k, c, 3, 3), (1, k, size, size))
+    )
 
     def by(algo: str, device: str, dtype: str) -> np.ndarray:
         tx, tw, ty = (fastcnn.tensor(a).to(dtype).to(device) for a in (x, w, dy))
@@ -122,7 +125,7 @@ def test_errors_against_float64(pass_: str, channels: tuple[int, int]) -> None:
         row: float(np.sqrt(np.mean((by(row, "cuda", "float32") - exact) ** 2) / np.mean(exact**2)))
         for row in KINDS
     }
-    print(f"{c} > {k} {pass_}:", *(f"{row} {error:.2e}" for row, error in errors.items()))
+    print(f"{c} > {k} @{size} {pass_}:", *(f"{row} {error:.2e}" for row, error in errors.items()))
     simt = errors["implicit_gemm"]
     for row, most in KINDS.items():
         assert errors[row] <= (2.5 * simt if most is None else most), (row, errors)
