@@ -270,6 +270,22 @@ def result(name: str) -> Any:
     return json.loads((RESULTS / name).read_text())
 
 
+def emulated_conv() -> str:
+    """CUDA's rows on the emulated card: milliseconds of each pass, the error of the forward pass."""
+    found = result("emulated_conv.json")
+    rows: dict[tuple[str, str], dict[str, Any]] = {}
+    for line in found["rows"]:
+        rows.setdefault((line["row"], line["dtype"]), {})[line["pass"]] = line
+    passes = ("forward", "backward_input", "backward_weight")
+    lines = [
+        [f"`{name}`", dtype, *(f"{r[p]['ms']:,.0f}" for p in passes), f"{r['forward']['error']:.1e}"]
+        for (name, dtype), r in rows.items()
+    ]
+    head = ["row", "dtype", *(f"{p}, ms" for p in passes), "rms error of forward"]
+    about = f"one core of {found['cpu']}; commit {found['commit']}, {found['date']}; `{found['command']}`"
+    return table(head, lines, left=2) + f"\n({about}.)\n"
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "variables": variables,
     "memory_rule": memory_rule,
@@ -278,6 +294,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "memory_witness": memory_witness,
     "first_use": first_use,
     "convergence": convergence,
+    "emulated_conv": emulated_conv,
     "bench_conv": bench_conv,
     "bench_model": bench_model,
     "bench_ops": bench_ops,
