@@ -232,7 +232,10 @@ def randint(
 
 
 def randperm(n: int, *, generator: Generator | None = None, device: str = "cpu") -> Tensor:
-    """The numbers 0 .. n-1 (int64) in random order (Fisher and Yates)."""
+    """The numbers 0 .. n-1 (int64) in random order (Fisher and Yates).
+
+    Drawn on the host for every device: each swap builds on the one before, and the order for a seed is released.
+    """
     if n < 0:
         raise ValueError(f"randperm: n is {n}, expected a number >= 0")
     if device.startswith("meta"):
@@ -245,9 +248,7 @@ def bernoulli(input: Tensor, *, generator: Generator | None = None) -> Tensor:
     """1 with the probability given by each element of `input`, else 0, in its dtype; no gradient.
 
     Raises:
-        ValueError: a probability outside [0, 1] or NaN.
+        ValueError: a probability outside [0, 1] or NaN. On CUDA such an element gives NaN instead: the host would
+            have to wait for the card.
     """
-    if input.device.startswith("meta"):
-        return _fresh("bernoulli", input.shape, input.dtype, input.device, generator, None)
-    key = generator_of("bernoulli", None, generator).key(input.device)
-    return _core.bernoulli(input.detach().to(device="cpu"), key).to(device=input.device)
+    return _core.bernoulli(input.detach(), generator_of("bernoulli", None, generator).key(input.device))

@@ -215,6 +215,25 @@ def test_random_tensors_are_drawn_there_with_the_cpus_bits(dtype: str) -> None:
             assert real == twin and [e[3] for e in real if e[0] == "allocate"] == [n * size]
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "bfloat16"])
+def test_bernoulli_is_drawn_there_with_the_cpus_bits(dtype: str) -> None:
+    """Dense, off the 16-byte grid, and strided; the bytes of the twin; NaN where the probability is none."""
+    from helpers import trace
+
+    p = fastcnn.tensor(rng.random((5, 1031)), device="cpu").to(dtype)
+
+    def draw(device: str, view: Callable[[fastcnn.Tensor], fastcnn.Tensor]) -> fastcnn.Tensor:
+        fastcnn.manual_seed(7)
+        return fastcnn.bernoulli(view(p.to(device)))
+
+    for view in (lambda t: t, lambda t: t[1:2], lambda t: t[:, ::3], lambda t: t[:0]):
+        both(lambda device, view=view: draw(device, view))
+        real, twin = (trace(lambda d, view=view: draw(d, view), d) for d in ("cuda", "meta:cuda"))
+        assert real == twin
+    bad = fastcnn.bernoulli(on("cuda", np.array([0.0, -0.1, 1.1, np.nan, 1.0])).to(dtype))
+    np.testing.assert_array_equal(bad.to("float64").numpy(), [0, np.nan, np.nan, np.nan, 1])
+
+
 # ---- positions, order, running sums ----
 
 

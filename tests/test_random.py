@@ -150,6 +150,9 @@ def test_bernoulli():
     p = fastcnn.tensor([[0.0], [1.0], [0.25]]).expand(3, 20000)
     b = fastcnn.bernoulli(p, generator=Generator(1)).numpy()
     assert (b[0] == 0).all() and (b[1] == 1).all() and abs(b[2].mean() - 0.25) < 0.015
+
+
+def test_bernoulli_refuses_what_is_no_probability():
     for bad in (-0.1, 1.1, float("nan")):
         with pytest.raises(ValueError, match="outside of"):
             fastcnn.bernoulli(fastcnn.full((2,), bad))

@@ -6,7 +6,7 @@
 
 namespace fastcnn::cuda {
 
-/// Uniform, normal and whole numbers; not bernoulli, whose probabilities the host looks at. `stream` is a cudaStream_t.
+/// A probability outside of [0, 1] gives NaN. `stream` is a cudaStream_t.
 void random_fill(const RandomFillParams& params, void* stream);
 void random_scale(const RandomScaleParams& params, void* stream);
 
