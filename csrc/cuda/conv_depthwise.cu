@@ -6,6 +6,7 @@
 //                             a thread makes a strip of 4, and neighbouring strips find each other's cells in the cache
 //   backward_weight           a block takes 32 channels, one tap and a part of the images' rows; parts are added in order
 #include "cuda/conv_algos.h"
+#include "cuda/conv_filters.cuh"
 #include "cuda/conv_view.cuh"
 #include "cuda/dispatch.cuh"
 #include "cuda/launch.cuh"
@@ -167,6 +168,12 @@ void run(const ConvArgs& args, Pass pass, cudaStream_t stream) {
           stream},
          p);
   const auto count = static_cast<unsigned>(q.C * q.taps());
+  if (filters_in_tiles(p.w, q, q.taps())) {
+    const FilterTiles t = filter_tiles(q.C, q.taps(), q.C);
+    launch("conv_depthwise", add_filters_kernel<T>, filter_grid(t, 1, stream), p.partials, p.w.data, t,
+           static_cast<int64_t>(count), p.splits);
+    return;
+  }
   launch("conv_depthwise", depthwise_add_kernel<T>,
          {dim3(ceil_div<unsigned>(count, kThreads)), dim3(kThreads), stream}, p, count, FastDivide(q.C));
 }

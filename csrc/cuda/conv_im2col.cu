@@ -193,7 +193,8 @@ void conv_im2col_run(const ConvArgs& args, Pass pass, void* stream_) {
   p.filters = p.partials = p.matrix + space.matrix;
   if (pass != Pass::backward_weight) {
     const int64_t count = q.K * p.depths;
-    launch(kName, im2col_filters_kernel, elements(count, stream), p, static_cast<unsigned>(count));
+    if (!pack_filters(kName, p.v.w, q, false, p.v.channels, p.filters, stream))
+      launch(kName, im2col_filters_kernel, elements(count, stream), p, static_cast<unsigned>(count));
   }
   // Once at least: without a pixel dw is zero.
   do {
@@ -222,7 +223,7 @@ void conv_im2col_run(const ConvArgs& args, Pass pass, void* stream_) {
     p.first += p.rows;
   } while (p.first < p.pixels);
   if (pass == Pass::backward_weight)
-    conv_add_splits(kName, static_cast<const ConvProduct<float>&>(p), q.K, space.splits, stream);
+    conv_add_splits(kName, static_cast<const ConvProduct<float>&>(p), q, space.splits, stream);
 }
 
 }  // namespace fastcnn::cuda

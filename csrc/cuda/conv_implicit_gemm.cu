@@ -169,7 +169,7 @@ void run(const ConvArgs& args, Pass pass, cudaStream_t stream) {
                groups),
           dim3(kTileThreads), stream},
          p, columns);
-  conv_add_splits("conv_implicit_gemm", p, q.K, splits, stream);
+  conv_add_splits("conv_implicit_gemm", p, q, splits, stream);
 }
 
 }  // namespace

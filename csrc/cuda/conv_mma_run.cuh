@@ -60,10 +60,11 @@ void conv_mma(const ConvArgs& args, Pass pass, void* stream_) {
   if (pass == Pass::backward_weight)
     return conv_mma_weight<Kind>(p, q, static_cast<float*>(args.workspace), stream);
   const auto count = static_cast<unsigned>(q.G * p.v.filters * p.depths * kLanes<T>);
-  launch(kMmaName, mma_pack_kernel<T>,
-         {dim3(ceil_div<unsigned>(count, kElementThreads)), dim3(kElementThreads), stream}, p, packed, count,
-         FastDivide(p.vectors * kLanes<T>), FastDivide(p.v.filters), FastDivide(q.filter[1]),
-         FastDivide(q.filter[2]), FastDivide(q.filter[0]), turned);
+  if (!pack_filters(kMmaName, p.v.w, q, turned, p.vectors * kLanes<T>, packed, stream))
+    launch(kMmaName, mma_pack_kernel<T>,
+           {dim3(ceil_div<unsigned>(count, kElementThreads)), dim3(kElementThreads), stream}, p, packed,
+           count, FastDivide(p.vectors * kLanes<T>), FastDivide(p.v.filters), FastDivide(q.filter[1]),
+           FastDivide(q.filter[2]), FastDivide(q.filter[0]), turned);
   if (!turned) return launch_mma<Kind>(p, q.G, stream);
   int phases[3];
   for (int a = 0; a < 3; ++a) phases[a] = std::min(p.v.axis[a].stride, p.v.axis[a].in);

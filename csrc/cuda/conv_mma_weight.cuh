@@ -92,7 +92,7 @@ void conv_mma_weight(ConvMma<typename Kind::Element> p, const ConvProblem& q, fl
       p, columns);
   p.inner = FastDivide(p.vectors * kLanes<T>);
   p.depths *= kLanes<T>;
-  conv_add_splits(kMmaName, static_cast<const ConvProduct<T>&>(p), q.K, plan.splits, stream);
+  conv_add_splits(kMmaName, static_cast<const ConvProduct<T>&>(p), q, plan.splits, stream);
 }
 
 }  // namespace fastcnn::cuda

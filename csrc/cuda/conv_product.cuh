@@ -3,6 +3,7 @@
 // are: conv_implicit_gemm.cu.
 #pragma once
 
+#include "cuda/conv_filters.cuh"
 #include "cuda/conv_view.cuh"
 #include "cuda/dispatch.cuh"
 #include "cuda/gemm_tile.cuh"
@@ -98,9 +99,15 @@ FC_KERNEL conv_add_splits_kernel(ConvProduct<T> p, unsigned count, int splits, F
     store(p.v.w.at(rest, tap.inner, tap.t[0], tap.t[1], tap.t[2]), Narrow<T>::of(sum));
 }
 template <class T>
-void conv_add_splits(const char* name, const ConvProduct<T>& p, int64_t filters, int splits,
+void conv_add_splits(const char* name, const ConvProduct<T>& p, const ConvProblem& q, int splits,
                      cudaStream_t stream) {
-  const auto count = static_cast<unsigned>(filters * p.depths);
+  const auto count = static_cast<unsigned>(q.K * p.depths);
+  if (filters_in_tiles(p.v.w, q, q.taps())) {
+    const FilterTiles t = filter_tiles(p.v.channels, q.taps(), p.inner.divisor);
+    launch(name, add_filters_kernel<T>, filter_grid(t, q.K, stream), p.partials, p.v.w.data, t,
+           static_cast<int64_t>(count), splits);
+    return;
+  }
   launch(name, conv_add_splits_kernel<T>,
          {dim3(ceil_div<unsigned>(count, kElementThreads)), dim3(kElementThreads), stream}, p, count, splits,
          FastDivide(p.depths));

@@ -195,23 +195,29 @@ void test_order_changes_no_bit(const Row& row) {
   emu::set_order(emu::Order::forward);
 }
 
-/// Whole sectors and no bank twice, with aligned channels. But for the filters: their memory has the taps innermost, and
-/// one line reads, or writes, it across them.
+/// Whole sectors and no bank twice, with aligned channels; of the filters and their gradient too, whose memory has the taps
+/// innermost.
 template <class T>
 void test_traffic(const Row& row) {
   for (const Pass pass : kPasses) {
     Conv<T> conv({1, 64, 64, 8, 3, 1, 1}, row);
     emu::start_counting();
     conv.run(pass);
-    int matrices = 0, copies = 0, across = 0;
-    for (const emu::Traffic& t : emu::stop_counting()) {
+    const auto lines = emu::stop_counting();
+    int matrices = 0, copies = 0, filters = 0;
+    double worst = 0;
+    for (const emu::Traffic& t : lines) {
       const double ratio = static_cast<double>(t.units) / static_cast<double>(t.ideal);
       matrices += t.file.find("mma_tile.cuh") != std::string::npos && t.shared && !t.store;
       copies += t.file.find("conv_mma") != std::string::npos && t.shared && t.store && t.bytes > 50000;
-      across += !t.shared && ratio > 1.05;
+      filters += t.file.find("conv_filters.cuh") != std::string::npos;
       if (t.shared) CHECK(ratio == 1.0);
+      if (!t.shared && ratio > worst) worst = ratio;
     }
-    CHECK(matrices == 1 && copies == (pass == Pass::backward_weight ? 1 : 2) && across == 1);
+    std::printf("%s, pass %d: sectors / ideal of the worst line = %.3f\n", row.name, static_cast<int>(pass),
+                worst);
+    CHECK(matrices == 1 && copies == (pass == Pass::backward_weight ? 1 : 2) && filters == 4 &&
+          worst <= 1.05);
   }
 }
 
