@@ -1,6 +1,5 @@
 // cp.async as late as the rules allow: the destination is NaN from the issue on, and the bytes come when the thread
 // waits for their group. Without a wait they never come.
-#include <algorithm>
 #include <cstring>
 
 #include "emulator/core.h"
@@ -12,15 +11,12 @@ void copy_async(void* shared, const void* global, int bytes, int source_bytes, S
   Worker& w = *this_worker();
   Thread& t = w.thread();
   const tsan::Own own;
-  if (bytes != 4 && bytes != 8 && bytes != 16) {
-    w.fail(cudaErrorLaunchFailure, "cp.async: copies 4, 8 or 16 bytes, got " + std::to_string(bytes), site);
-  }
   if (!w.shared.holds(shared)) {
     w.fail(cudaErrorIllegalAddress, "cp.async: the destination is not in shared memory", site);
   }
   if (source_bytes < 0 || source_bytes > bytes) {
     w.fail(cudaErrorLaunchFailure,
-           "cp.async: more source bytes than it copies, got " + std::to_string(source_bytes), site);
+           text("cp.async: got ", source_bytes, " source bytes, expected 0 to ", bytes), site);
   }
   check_access(shared, static_cast<size_t>(bytes), Access::store, site);
   if (source_bytes)

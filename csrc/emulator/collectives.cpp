@@ -29,37 +29,18 @@ void apply_shuffle(void* const* args) {
 }
 
 struct Vote {
-  Reduce kind;
-  unsigned value, result;
+  bool value;
+  unsigned result;
 };
-unsigned combine(Reduce kind, unsigned a, unsigned b) {
-  const int x = static_cast<int>(a), y = static_cast<int>(b);
-  switch (kind) {
-    case Reduce::add: return a + b;
-    case Reduce::min_signed: return x < y ? a : b;
-    case Reduce::max_signed: return x < y ? b : a;
-    case Reduce::min_unsigned: return a < b ? a : b;
-    case Reduce::max_unsigned: return a < b ? b : a;
-    case Reduce::bit_and: return a & b;
-    case Reduce::bit_or: return a | b;
-    default: return a ^ b;
-  }
-}
-void apply_vote(void* const* args) {
-  Vote* first = nullptr;
+void apply_ballot(void* const* args) {
+  unsigned result = 0;
+  for (int i = 0; i < 32; ++i) result |= args[i] && static_cast<Vote*>(args[i])->value ? 1u << i : 0u;
   for (int i = 0; i < 32; ++i) {
-    auto* a = static_cast<Vote*>(args[i]);
-    if (first && a) first->result = combine(first->kind, first->result, a->value);
-    if (!first && a) (first = a)->result = a->value;
-  }
-  for (int i = 0; i < 32; ++i) {
-    if (args[i]) static_cast<Vote*>(args[i])->result = first->result;
+    if (args[i]) static_cast<Vote*>(args[i])->result = result;
   }
 }
 
 }  // namespace
-
-int sync_block(Sync kind, int predicate, Site site) { return this_worker()->barrier(kind, predicate, site); }
 
 void sync_warp(unsigned mask, Site site) {
   char here;
@@ -71,37 +52,26 @@ uint64_t shuffle(Shuffle kind, unsigned mask, uint64_t bits, int lane, int width
                                        "__shfl_xor_sync"};
   const char* name = kNames[static_cast<int>(kind)];
   if (width < 1 || width > 32 || (width & (width - 1))) {
-    this_worker()->fail(
-        cudaErrorLaunchFailure,
-        std::string(name) + ": width must be a power of two up to 32, got " + std::to_string(width), site);
+    this_worker()->fail(cudaErrorLaunchFailure,
+                        text(name, ": width must be a power of two up to 32, got ", width), site);
   }
   ShuffleArg arg{kind, bits, lane, width, 0};
   this_worker()->collective(name, mask, &apply_shuffle, &arg, site);
   return arg.result;
 }
 
-unsigned ballot(unsigned mask, int predicate, const char* name, Site site) {
-  Vote arg{Reduce::bit_or, predicate ? 1u << this_worker()->thread().lane : 0u, 0};
-  this_worker()->collective(name, mask, &apply_vote, &arg, site);
+unsigned ballot(unsigned mask, int predicate, Site site) {
+  Vote arg{predicate != 0, 0};
+  this_worker()->collective("__ballot_sync", mask, &apply_ballot, &arg, site);
   return arg.result;
 }
 
-unsigned reduce(Reduce kind, unsigned mask, unsigned value, const char* name, Site site) {
-  if (arch() < 80) {
-    this_worker()->fail(cudaErrorNotSupported,
-                        std::string(name) + ": needs sm_80, the card is sm_" + std::to_string(arch()), site);
-  }
-  Vote arg{kind, value, 0};
-  this_worker()->collective(name, mask, &apply_vote, &arg, site);
-  return arg.result;
-}
+unsigned active_mask() { return this_worker()->thread().warp->alive; }
 
 void fence() {
   [[maybe_unused]] static char order;
   tsan::release(&order);
   tsan::acquire(&order);
 }
-
-unsigned active_mask() { return this_worker()->thread().warp->alive; }
 
 }  // namespace emu

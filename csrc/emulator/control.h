@@ -1,4 +1,4 @@
-// What tests and the bindings ask of the emulator beyond the CUDA runtime.
+// What tests, the bindings and the environment say to the emulator beyond the CUDA runtime.
 #pragma once
 
 #include <cstdint>
@@ -21,6 +21,19 @@ void set_workers(int n);
 /// Streams: FASTCNN_EMULATOR_STREAMS = eager (default: work is done when it is asked for) or late: only when
 /// something waits for it, so that a missing wait shows.
 void set_late_streams(bool late);
+
+/// All of them; what the environment says, read at the first use, until one of the above says otherwise.
+struct Settings {
+  std::string card;
+  uint64_t total_memory = 0;
+  Order order = Order::forward;
+  uint64_t seed = 0;
+  int workers = 1;
+  bool late_streams = false;
+  /// std::invalid_argument if a variable has a value that it cannot have.
+  Settings();
+};
+Settings& settings();
 
 /// The text of the last error, with file and line: "" if there was none.
 std::string error_text();

@@ -10,6 +10,7 @@
 #include <functional>
 #include <memory>
 #include <random>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -19,7 +20,6 @@
 #include "emulator/fiber.h"
 #include "emulator/memory.h"
 #include "emulator/runtime_api.h"
-#include "emulator/shared.h"
 
 namespace emu {
 
@@ -75,10 +75,8 @@ struct Warp {
 };
 struct Barrier {
   unsigned waiting, phase;
-  Sync kind;
   Site site;
   unsigned first;  // thread
-  int count, size, result;
   char tsan_sync[2];
 };
 
@@ -90,7 +88,7 @@ class Worker {
 
   // For the running GPU thread:
   Thread& thread() const;
-  int barrier(Sync kind, int predicate, Site site);
+  void barrier(Site site);
   void collective(const char* name, unsigned mask, Apply apply, void* arg, Site site);
   /// Records the error with the thread's place and ends the launch.
   [[noreturn]] void fail(cudaError_t code, const std::string& text, Site site);
@@ -109,6 +107,7 @@ class Worker {
   void go(Fiber* target, Thread* next);
   void meet(Warp& warp, size_t which, const Thread* last);
   void open_barrier();
+  void wait(Thread::State state, const char* what, unsigned mask, Site site);
   std::string deadlock() const;
   unsigned order(unsigned i) const;
 
@@ -138,13 +137,26 @@ void set_this_worker(Worker* worker);
 /// Runs the launch on as many workers as pay.
 void run_on_workers(Launch& launch);
 
-/// The first error stays until reset_errors() or cudaDeviceReset(); all API calls return it.
+/// The first error stays until reset_errors(); all API calls return it.
 void set_sticky(cudaError_t code, const std::string& text);
 cudaError_t sticky();
 /// Remembers an error for cudaGetLastError; returns it.
 cudaError_t refuse(cudaError_t code, const std::string& text);
 
-std::string text_of(Site site);
-std::string text_of(uint3 v);
+/// Puts work into the stream's turn (streams are queues). Returns the sticky error if there is one.
+cudaError_t submit(cudaStream_t stream, std::function<void()> work);
+/// Does all that was asked of the stream, of all streams.
+cudaError_t drain(cudaStream_t stream);
+cudaError_t drain_all();
+
+std::ostream& operator<<(std::ostream& out, Site site);
+std::ostream& operator<<(std::ostream& out, uint3 v);
+/// The parts one after the other: text of an error.
+template <class... Parts>
+std::string text(const Parts&... parts) {
+  std::ostringstream out;
+  (out << ... << parts);
+  return out.str();
+}
 
 }  // namespace emu

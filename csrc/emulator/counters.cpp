@@ -1,7 +1,6 @@
 #include "emulator/counters.h"
 
 #include <algorithm>
-#include <atomic>
 #include <mutex>
 #include <set>
 #include <tuple>

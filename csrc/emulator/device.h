@@ -1,10 +1,13 @@
-// Qualifiers, barriers, warp collectives and asynchronous copies, as kernels call them.
+// What kernels call: qualifiers, barriers, warp collectives, asynchronous copies, atomics and the little maths that they
+// take from CUDA beyond C++. What no kernel calls is not here.
 #pragma once
 
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
 
+#include "emulator/float16.h"
 #include "emulator/thread.h"
 
 // __shared__ is left undefined on purpose: shared memory is declared with FC_SHARED (cuda/device.cuh).
@@ -12,26 +15,22 @@
 #define __global__
 #define __device__
 #define __host__
-#define __constant__
-#define __grid_constant__
 #define __forceinline__ inline __attribute__((always_inline))
 #define __launch_bounds__(...)
 #define __align__(n) alignas(n)
-constexpr int warpSize = 32;
 
 namespace emu {
 
-enum class Sync { plain, count, all, any };
-int sync_block(Sync kind, int predicate, Site site);
+void sync_block(Site site);
 void sync_warp(unsigned mask, Site site);
 
 enum class Shuffle { index, up, down, exclusive_or };
 uint64_t shuffle(Shuffle kind, unsigned mask, uint64_t bits, int lane, int width, Site site);
-unsigned ballot(unsigned mask, int predicate, const char* name, Site site);
-enum class Reduce { add, min_signed, max_signed, min_unsigned, max_unsigned, bit_and, bit_or, bit_xor };
-unsigned reduce(Reduce kind, unsigned mask, unsigned value, const char* name, Site site);
+unsigned ballot(unsigned mask, int predicate, Site site);
 /// The lanes of the caller's warp that have not returned. The hardware may say less.
 unsigned active_mask();
+/// Memory is coherent here; this tells ThreadSanitizer what a fence on each side of an atomic orders.
+void fence();
 
 /// Shared memory (cuda/device.cuh): the variable of the running block that belongs to `key`, made at first use.
 void* shared_variable(const void* key, size_t bytes, const char* name, Site site);
@@ -55,7 +54,7 @@ void check_access(const void* p, size_t bytes, Access kind, Site site, size_t al
 /// 75, 80, 90: the emulated card's architecture.
 int arch();
 /// Ends the kernel with an error that names the line.
-[[noreturn]] void trap(const char* what, Site site);
+[[noreturn]] void trap(Site site);
 
 template <class T>
 T shuffle_as(Shuffle kind, unsigned mask, T value, int lane, int width, Site site) {
@@ -67,21 +66,26 @@ T shuffle_as(Shuffle kind, unsigned mask, T value, int lane, int width, Site sit
   return value;
 }
 
+/// Relaxed, as on the card.
+template <class T, class F>
+T atomic_update(T* p, F&& f) {
+  T old;
+  __atomic_load(p, &old, __ATOMIC_RELAXED);
+  T wanted = f(old);
+  while (!__atomic_compare_exchange(p, &old, &wanted, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
+    wanted = f(old);
+  }
+  return old;
+}
+
 }  // namespace emu
 
-inline void __syncthreads(emu::Site site = EMULATOR_HERE) { emu::sync_block(emu::Sync::plain, 0, site); }
-inline int __syncthreads_count(int p, emu::Site site = EMULATOR_HERE) {
-  return emu::sync_block(emu::Sync::count, p, site);
-}
-inline int __syncthreads_and(int p, emu::Site site = EMULATOR_HERE) {
-  return emu::sync_block(emu::Sync::all, p, site);
-}
-inline int __syncthreads_or(int p, emu::Site site = EMULATOR_HERE) {
-  return emu::sync_block(emu::Sync::any, p, site);
-}
+inline void __syncthreads(emu::Site site = EMULATOR_HERE) { emu::sync_block(site); }
 inline void __syncwarp(unsigned mask = 0xffffffffu, emu::Site site = EMULATOR_HERE) {
   emu::sync_warp(mask, site);
 }
+inline void __trap(emu::Site site = EMULATOR_HERE) { emu::trap(site); }
+inline void __threadfence() { emu::fence(); }
 
 #define EMULATOR_SHUFFLE(name, kind, by)                                                          \
   template <class T>                                                                              \
@@ -95,29 +99,28 @@ EMULATOR_SHUFFLE(__shfl_xor_sync, exclusive_or, int)
 #undef EMULATOR_SHUFFLE
 
 inline unsigned __ballot_sync(unsigned mask, int p, emu::Site site = EMULATOR_HERE) {
-  return emu::ballot(mask, p, "__ballot_sync", site);
-}
-inline int __any_sync(unsigned mask, int p, emu::Site site = EMULATOR_HERE) {
-  return emu::ballot(mask, p, "__any_sync", site) != 0;
-}
-inline int __all_sync(unsigned mask, int p, emu::Site site = EMULATOR_HERE) {
-  return emu::ballot(mask, !p, "__all_sync", site) == 0;
+  return emu::ballot(mask, p, site);
 }
 inline unsigned __activemask() { return emu::active_mask(); }
 
-#define EMULATOR_REDUCE(name, type, kind)                                                                 \
-  inline type __reduce_##name##_sync(unsigned mask, type v, emu::Site site = EMULATOR_HERE) {             \
-    return static_cast<type>(                                                                             \
-        emu::reduce(emu::Reduce::kind, mask, static_cast<unsigned>(v), "__reduce_" #name "_sync", site)); \
+template <class T>
+T atomicAdd(T* p, T v) {
+  if constexpr (sizeof(T) == sizeof(int) && T(-1) < T(0) && T(3) / 2 == 1) {
+    return __atomic_fetch_add(p, v, __ATOMIC_RELAXED);  // signed sums wrap
+  } else {
+    return emu::atomic_update(p, [v](T old) { return old + v; });
   }
-EMULATOR_REDUCE(add, unsigned, add)
-EMULATOR_REDUCE(add, int, add)
-EMULATOR_REDUCE(min, unsigned, min_unsigned)
-EMULATOR_REDUCE(min, int, min_signed)
-EMULATOR_REDUCE(max, unsigned, max_unsigned)
-EMULATOR_REDUCE(max, int, max_signed)
-EMULATOR_REDUCE(and, unsigned, bit_and)
-EMULATOR_REDUCE(or, unsigned, bit_or)
-EMULATOR_REDUCE(xor, unsigned, bit_xor)
-#undef EMULATOR_REDUCE
-inline void __trap(emu::Site site = EMULATOR_HERE) { emu::trap("__trap", site); }
+}
+template <class T>
+T atomicMax(T* p, T v) {
+  return emu::atomic_update(p, [v](T old) { return old < v ? v : old; });
+}
+
+inline unsigned __umulhi(unsigned a, unsigned b) {
+  return static_cast<unsigned>(static_cast<uint64_t>(a) * b >> 32);
+}
+inline unsigned __float_as_uint(float v) { return emu::bits_as<unsigned>(v); }
+inline float __int_as_float(int v) { return emu::bits_as<float>(v); }
+inline float __uint_as_float(unsigned v) { return emu::bits_as<float>(v); }
+inline unsigned min(unsigned a, unsigned b) { return b < a ? b : a; }
+// __expf, __sinf and their like are names of glibc that cannot be defined here: kernels call them by fc:: names.

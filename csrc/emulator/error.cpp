@@ -44,24 +44,19 @@ void reset_errors() {
   last_text.clear();
 }
 
-std::string text_of(Site site) {
-  return std::string(site.file ? site.file : "?") + ":" + std::to_string(site.line);
+std::ostream& operator<<(std::ostream& out, Site site) {
+  return out << (site.file ? site.file : "?") << ":" << site.line;
 }
-
-void trap(const char* what, Site site) {
-  this_worker()->fail(cudaErrorLaunchFailure, std::string(what) + ": the kernel gave up", site);
+std::ostream& operator<<(std::ostream& out, uint3 v) {
+  return out << "(" << v.x << "," << v.y << "," << v.z << ")";
 }
 
 }  // namespace emu
 
-cudaError_t cudaPeekAtLastError() {
-  const cudaError_t s = emu::sticky();
-  return s != cudaSuccess ? s : emu::last;
-}
 cudaError_t cudaGetLastError() {
-  const cudaError_t s = cudaPeekAtLastError();
+  const cudaError_t s = emu::sticky(), last = emu::last;
   emu::last = cudaSuccess;
-  return s;
+  return s != cudaSuccess ? s : last;
 }
 
 #define EMULATOR_ROW(name, code, text) {code, "cuda" #name, text},

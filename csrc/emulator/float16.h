@@ -6,16 +6,15 @@
 
 namespace emu {
 
-inline uint32_t bits_of(float f) {
-  uint32_t u;
-  std::memcpy(&u, &f, 4);
-  return u;
+template <class To, class From>
+To bits_as(From from) {
+  static_assert(sizeof(To) == sizeof(From), "as many bits");
+  To to;
+  std::memcpy(&to, &from, sizeof to);
+  return to;
 }
-inline float float_of(uint32_t u) {
-  float f;
-  std::memcpy(&f, &u, 4);
-  return f;
-}
+inline uint32_t bits_of(float f) { return bits_as<uint32_t>(f); }
+inline float float_of(uint32_t u) { return bits_as<float>(u); }
 
 inline uint16_t to_half(float f) {
   const uint32_t u = bits_of(f), sign = u >> 16 & 0x8000u, size = u & 0x7fffffffu;

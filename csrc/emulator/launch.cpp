@@ -10,8 +10,6 @@
 
 #include "emulator/core.h"
 #include "emulator/sanitizers.h"
-#include "emulator/settings.h"
-#include "emulator/stream.h"
 
 namespace emu {
 namespace {
@@ -76,18 +74,9 @@ size_t shared_limit(const void* kernel) {
   return at == limits.end() ? 48 << 10 : std::max<size_t>(at->second, 48 << 10);
 }
 
-std::string text_of(dim3 v) {
-  return std::to_string(v.x) + "x" + std::to_string(v.y) + "x" + std::to_string(v.z);
-}
+std::string shape_of(dim3 v) { return text(v.x, "x", v.y, "x", v.z); }
 
 }  // namespace
-
-void set_order(Order order, uint64_t seed) {
-  drain_all();
-  settings().order = order;
-  settings().seed = seed;
-}
-void set_workers(int n) { settings().workers = std::min(std::max(n, 1), 64); }
 
 void run_on_workers(Launch& launch) {
   static Pool* pool = new Pool;
@@ -101,22 +90,20 @@ void run_on_workers(Launch& launch) {
 
 cudaError_t launch_grid(const cudaLaunchConfig_t& config, const void* kernel, std::function<void()> body) {
   if (const cudaError_t s = sticky(); s != cudaSuccess) return s;
-  cudaDeviceProp card;
-  cudaGetDeviceProperties(&card, 0);
   const dim3 grid = config.gridDim, block = config.blockDim;
   const uint64_t threads = uint64_t{block.x} * block.y * block.z;
   if (!threads || threads > 1024 || block.z > 64 || !grid.x || !grid.y || !grid.z || grid.x > 2147483647u ||
       grid.y > 65535 || grid.z > 65535) {
-    return refuse(cudaErrorInvalidConfiguration,
-                  "launch: invalid grid or block, got grid " + text_of(grid) + ", block " + text_of(block) +
-                      ", expected 1 to 2147483647x65535x65535 blocks of 1 to 1024 threads");
+    return refuse(
+        cudaErrorInvalidConfiguration,
+        text("launch: invalid grid or block, got grid ", shape_of(grid), ", block ", shape_of(block),
+             ", expected 1 to 2147483647x65535x65535 blocks of 1 to 1024 threads"));
   }
   const size_t limit = shared_limit(kernel);
   if (config.dynamicSmemBytes > limit) {
-    return refuse(cudaErrorInvalidValue, "launch: too much dynamic shared memory, got " +
-                                             std::to_string(config.dynamicSmemBytes) +
-                                             " bytes, expected at most " + std::to_string(limit) +
-                                             "; cudaFuncSetAttribute raises it");
+    return refuse(cudaErrorInvalidValue,
+                  text("launch: too much dynamic shared memory, got ", config.dynamicSmemBytes,
+                       " bytes, expected at most ", limit, "; cudaFuncSetAttribute raises it"));
   }
   return submit(config.stream, [config, limit, body = std::move(body)] {
     DeviceWork open;
@@ -135,14 +122,13 @@ cudaError_t launch_grid(const cudaLaunchConfig_t& config, const void* kernel, st
   });
 }
 
-cudaError_t allow_shared(const void* kernel, cudaFuncAttribute what, int bytes) {
-  if (what != cudaFuncAttributeMaxDynamicSharedMemorySize) return cudaSuccess;
+cudaError_t allow_shared(const void* kernel, int bytes) {
   cudaDeviceProp card;
   cudaGetDeviceProperties(&card, 0);
   if (bytes < 0 || static_cast<size_t>(bytes) > card.sharedMemPerBlockOptin) {
-    return refuse(cudaErrorInvalidValue, "cudaFuncSetAttribute: too much dynamic shared memory, got " +
-                                             std::to_string(bytes) + " bytes, expected at most " +
-                                             std::to_string(card.sharedMemPerBlockOptin));
+    return refuse(cudaErrorInvalidValue,
+                  text("cudaFuncSetAttribute: too much dynamic shared memory, got ", bytes,
+                       " bytes, expected at most ", card.sharedMemPerBlockOptin));
   }
   std::lock_guard<std::mutex> lock(limits_mutex);
   limits[kernel] = static_cast<size_t>(bytes);

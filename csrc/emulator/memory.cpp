@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <mutex>
 
 #include "emulator/core.h"
 #include "emulator/sanitizers.h"
@@ -88,9 +89,9 @@ std::string broken_red_zone() {
     for (size_t i = 0; i < kCanaries; ++i) {
       const bool before = static_cast<unsigned char>(a.base[-1 - static_cast<std::ptrdiff_t>(i)]) != kCanary;
       if (!before && static_cast<unsigned char>(a.base[a.bytes + i]) == kCanary) continue;
-      return "global memory: something wrote " + std::to_string(before ? i + 1 : i) + " bytes " +
-             (before ? "before the beginning" : "past the end") + " of an allocation of " +
-             std::to_string(a.bytes) + " bytes (" + text_of(a.site) + ")";
+      return text("global memory: something wrote ", before ? i + 1 : i, " bytes ",
+                  before ? "before the beginning" : "past the end", " of an allocation of ", a.bytes,
+                  " bytes (", a.site, ")");
     }
   }
   return "";
@@ -120,8 +121,8 @@ void check_access(const void* p, size_t bytes, Access kind, Site site, size_t al
   if (!alignment) alignment = bytes;
   if (const size_t past = reinterpret_cast<uintptr_t>(p) % alignment) {
     w->fail(cudaErrorMisalignedAddress,
-            "misaligned " + std::string(what) + " of " + std::to_string(bytes) + " bytes, got an address " +
-                std::to_string(past) + " bytes past a multiple of " + std::to_string(alignment),
+            text("misaligned ", what, " of ", bytes, " bytes, got an address ", past,
+                 " bytes past a multiple of ", alignment),
             site);
   }
   std::string complaint;
@@ -130,14 +131,14 @@ void check_access(const void* p, size_t bytes, Access kind, Site site, size_t al
   } else if (const Allocation* a = find(*w->launch->memory, p, kZone); !a) {
     complaint = "outside every allocation of the device";
   } else if (static_cast<const char*>(p) + bytes > a->base + a->bytes) {
-    complaint = "at byte " + std::to_string(static_cast<const char*>(p) - a->base) + " of an allocation of " +
-                std::to_string(a->bytes) + " bytes (" + text_of(a->site) + ")";
+    complaint = text("at byte ", static_cast<const char*>(p) - a->base, " of an allocation of ", a->bytes,
+                     " bytes (", a->site, ")");
   }
   if (!complaint.empty()) {
-    w->fail(cudaErrorIllegalAddress,
-            std::string("out of bounds: ") + (shared ? "shared" : "global") + " " + what + " of " +
-                std::to_string(bytes) + " bytes " + complaint,
-            site);
+    w->fail(
+        cudaErrorIllegalAddress,
+        text("out of bounds: ", shared ? "shared " : "global ", what, " of ", bytes, " bytes ", complaint),
+        site);
   }
   if (w->launch->counting) {
     const Thread& t = w->thread();

@@ -31,26 +31,16 @@ enum cudaError_t { EMULATOR_ERRORS(EMULATOR_ROW) };
 const char* cudaGetErrorName(cudaError_t code);
 const char* cudaGetErrorString(cudaError_t code);
 cudaError_t cudaGetLastError();
-cudaError_t cudaPeekAtLastError();
 
 struct cudaDeviceProp {
   char name[256];
-  size_t totalGlobalMem, sharedMemPerBlock, sharedMemPerBlockOptin, sharedMemPerMultiprocessor;
-  size_t reservedSharedMemPerBlock;
-  int regsPerBlock, regsPerMultiprocessor, warpSize;
-  int maxThreadsPerBlock, maxThreadsPerMultiProcessor, maxBlocksPerMultiProcessor;
-  int maxThreadsDim[3], maxGridSize[3];
-  int major, minor, multiProcessorCount, l2CacheSize, memoryBusWidth;
-  int asyncEngineCount, concurrentKernels, unifiedAddressing, memoryPoolsSupported;
+  size_t totalGlobalMem, sharedMemPerBlockOptin;
+  int major, minor, multiProcessorCount;
 };
 cudaError_t cudaGetDeviceCount(int* count);
-cudaError_t cudaGetDevice(int* device);
 cudaError_t cudaSetDevice(int device);
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* card, int device);
 cudaError_t cudaDeviceSynchronize();
-cudaError_t cudaDeviceReset();
-cudaError_t cudaDriverGetVersion(int* version);
-cudaError_t cudaRuntimeGetVersion(int* version);
 
 struct CUstream_st;
 struct CUevent_st;
@@ -103,26 +93,17 @@ struct cudaPointerAttributes {
 };
 cudaError_t cudaPointerGetAttributes(cudaPointerAttributes* attributes, const void* p);
 
-enum cudaFuncAttribute {
-  cudaFuncAttributeMaxDynamicSharedMemorySize = 8,
-  cudaFuncAttributePreferredSharedMemoryCarveout = 9,
-};
-struct cudaLaunchAttribute {
-  int id;
-};
+enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize = 8 };
 struct cudaLaunchConfig_t {
   dim3 gridDim, blockDim;
   size_t dynamicSmemBytes = 0;
   cudaStream_t stream = nullptr;
-  cudaLaunchAttribute* attrs = nullptr;
-  unsigned numAttrs = 0;
 };
 
 namespace emu {
 /// Checks the configuration as the card would and runs the grid, in the stream's turn.
 cudaError_t launch_grid(const cudaLaunchConfig_t& config, const void* kernel, std::function<void()> body);
-cudaError_t allow_shared(const void* kernel, cudaFuncAttribute what, int bytes);
-cudaError_t blocks_per_multiprocessor(int* blocks, int threads, size_t dynamic_shared);
+cudaError_t allow_shared(const void* kernel, int bytes);
 }  // namespace emu
 
 template <class... Params, class... Args>
@@ -132,10 +113,6 @@ cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(
                           [kernel, values] { std::apply(kernel, values); });
 }
 template <class... Params>
-cudaError_t cudaFuncSetAttribute(void (*kernel)(Params...), cudaFuncAttribute what, int value) {
-  return emu::allow_shared(reinterpret_cast<const void*>(kernel), what, value);
-}
-template <class Kernel>
-cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int* blocks, Kernel, int threads, size_t shared) {
-  return emu::blocks_per_multiprocessor(blocks, threads, shared);
+cudaError_t cudaFuncSetAttribute(void (*kernel)(Params...), cudaFuncAttribute, int value) {
+  return emu::allow_shared(reinterpret_cast<const void*>(kernel), value);
 }

@@ -4,7 +4,6 @@
 #include <memory>
 
 #include "emulator/core.h"
-#include "emulator/stream.h"
 
 namespace emu {
 namespace {
@@ -15,13 +14,13 @@ cudaError_t give(void** p, size_t bytes, bool host, Site site) {
   if (bytes == 0) return cudaSuccess;
   *p = allocate(bytes, host, site);
   if (*p) return cudaSuccess;
-  return refuse(cudaErrorMemoryAllocation, "out of memory: got a request for " + std::to_string(bytes) +
-                                               " bytes (" + text_of(site) + ")");
+  return refuse(cudaErrorMemoryAllocation,
+                text("out of memory: got a request for ", bytes, " bytes (", site, ")"));
 }
 
 cudaError_t take(void* p, const char* what) {
   if (!p || release(p)) return sticky();
-  return refuse(cudaErrorInvalidValue, std::string(what) + ": not an address that was handed out");
+  return refuse(cudaErrorInvalidValue, text(what, ": not an address that was handed out"));
 }
 
 /// What is wrong with [p, p + bytes) as the device's or the host's side of a copy; "" if nothing. `pinned` is set
@@ -33,9 +32,8 @@ std::string wrong(const void* p, size_t bytes, bool device, bool any, bool* pinn
   if (!a && device) return "a host address where the device's is expected";
   if (a && !a->host && !device && !any) return "a device address where the host's is expected";
   if (a && static_cast<const char*>(p) + bytes > a->base + a->bytes) {
-    return std::to_string(bytes) + " bytes from byte " +
-           std::to_string(static_cast<const char*>(p) - a->base) + " of an allocation of " +
-           std::to_string(a->bytes) + " bytes (" + text_of(a->site) + ")";
+    return text(bytes, " bytes from byte ", static_cast<const char*>(p) - a->base, " of an allocation of ",
+                a->bytes, " bytes (", a->site, ")");
   }
   return "";
 }
@@ -47,9 +45,9 @@ cudaError_t copy(void* to, const void* from, size_t bytes, cudaMemcpyKind kind, 
   bool to_pinned = false, from_pinned = false;
   const bool to_device = kind == cudaMemcpyHostToDevice || kind == cudaMemcpyDeviceToDevice;
   const bool from_device = kind == cudaMemcpyDeviceToHost || kind == cudaMemcpyDeviceToDevice;
-  std::string text = wrong(to, bytes, to_device, any, &to_pinned);
-  if (text.empty()) text = wrong(from, bytes, from_device, any, &from_pinned);
-  if (!text.empty()) return refuse(cudaErrorInvalidValue, "cudaMemcpy: " + text);
+  std::string complaint = wrong(to, bytes, to_device, any, &to_pinned);
+  if (complaint.empty()) complaint = wrong(from, bytes, from_device, any, &from_pinned);
+  if (!complaint.empty()) return refuse(cudaErrorInvalidValue, "cudaMemcpy: " + complaint);
   std::shared_ptr<char[]> staged;
   if (!from_pinned) {  // pageable memory is read before the call returns
     staged.reset(new char[bytes]);
@@ -65,8 +63,8 @@ cudaError_t copy(void* to, const void* from, size_t bytes, cudaMemcpyKind kind, 
 cudaError_t fill(void* p, int value, size_t bytes, cudaStream_t stream) {
   if (bytes == 0) return sticky();
   bool pinned;
-  const std::string text = wrong(p, bytes, true, false, &pinned);
-  if (!text.empty()) return refuse(cudaErrorInvalidValue, "cudaMemset: " + text);
+  const std::string complaint = wrong(p, bytes, true, false, &pinned);
+  if (!complaint.empty()) return refuse(cudaErrorInvalidValue, "cudaMemset: " + complaint);
   return submit(stream, [=] {
     DeviceWork open;
     std::memset(p, value, bytes);

@@ -24,10 +24,6 @@ __attribute__((noinline)) void set_self(Thread* t) {
 
 }  // namespace
 
-std::string text_of(uint3 v) {
-  return "(" + std::to_string(v.x) + "," + std::to_string(v.y) + "," + std::to_string(v.z) + ")";
-}
-
 Worker* this_worker() { return worker; }
 __attribute__((noinline)) void set_this_worker(Worker* w) { worker = w; }
 
@@ -121,7 +117,7 @@ void Worker::run_block(uint64_t number) {
     }
   } else if (std::string text = shared.close(); !text.empty()) {
     launch->failed = true;
-    set_sticky(cudaErrorIllegalAddress, text + ", block " + text_of(block_));
+    set_sticky(cudaErrorIllegalAddress, emu::text(text, ", block ", block_));
   }
   if (launch->counting) {
     for (auto& t : traffic_) t.flush();
@@ -213,16 +209,18 @@ void Worker::go(Fiber* target, Thread* next) {
   if (here != target) switch_fiber(*here, *target);
 }
 
-void Worker::fail(cudaError_t code, const std::string& text, Site site) {
+void Worker::fail(cudaError_t code, const std::string& what, Site site) {
   launch->failed = true;
   abandoned_ = true;
   {
     const tsan::Own own;
-    std::string place = " (";
-    if (site.file) place += text_of(site) + ", ";
-    place += "block " + text_of(block_);
-    if (self && site.file) place += ", thread " + text_of(self->index);
-    set_sticky(code, text + place + ")");
+    std::ostringstream out;
+    out << what << " (";
+    if (site.file) out << site << ", ";
+    out << "block " << block_;
+    if (self && site.file) out << ", thread " << self->index;
+    out << ")";
+    set_sticky(code, out.str());
   }
   tsan::switch_to(base_tsan_);
   Fiber* here = current_;
@@ -232,5 +230,7 @@ void Worker::fail(cudaError_t code, const std::string& text, Site site) {
   abandon_fiber(*here, base_);
   __builtin_unreachable();
 }
+
+void trap(Site site) { this_worker()->fail(cudaErrorLaunchFailure, "__trap: the kernel gave up", site); }
 
 }  // namespace emu

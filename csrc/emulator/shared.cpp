@@ -1,5 +1,4 @@
-#include "emulator/shared.h"
-
+// The shared memory of a worker, block by block.
 #include <cstdint>
 #include <cstring>
 
@@ -19,10 +18,13 @@ void Shared::open(size_t dynamic_bytes, size_t limit) {
   variables_.clear();
   top_ = used_ = 0;
   limit_ = limit;
-  if (dynamic_bytes) place(nullptr, dynamic_bytes, "dynamic shared memory", {nullptr, 0});
+  if (dynamic_bytes) variable(nullptr, dynamic_bytes, "dynamic shared memory", {nullptr, 0});
 }
 
-void* Shared::place(const void* key, size_t bytes, const char* name, Site site) {
+void* Shared::variable(const void* key, size_t bytes, const char* name, Site site) {
+  for (const Variable& v : variables_) {
+    if (v.key == key) return arena_ + v.offset;
+  }
   char* at = arena_ + top_;
   const size_t zone = kZone + (kZone - bytes % kZone) % kZone;
   used_ += (bytes + 15) / 16 * 16;
@@ -37,23 +39,15 @@ void* Shared::place(const void* key, size_t bytes, const char* name, Site site) 
   return at;
 }
 
-void* Shared::variable(const void* key, size_t bytes, const char* name, Site site) {
-  for (const Variable& v : variables_) {
-    if (v.key == key) return arena_ + v.offset;
-  }
-  return place(key, bytes, name, site);
-}
-
-std::string Shared::close() {
+std::string Shared::close() const {
   if (asan::kOn || tsan::kOn) return "";
   for (size_t i = 0; i < variables_.size(); ++i) {
     const Variable& v = variables_[i];
     const size_t end = i + 1 < variables_.size() ? variables_[i + 1].offset : top_;
     for (size_t k = v.offset + v.bytes; k < end; ++k) {
       if (static_cast<unsigned char>(arena_[k]) == kCanary) continue;
-      return "shared memory: something wrote " + std::to_string(k - v.offset - v.bytes) +
-             " bytes past the end of " + v.name + ", which has " + std::to_string(v.bytes) + " bytes" +
-             (v.site.file ? " (" + text_of(v.site) + ")" : "");
+      return text("shared memory: something wrote ", k - v.offset - v.bytes, " bytes past the end of ",
+                  v.name, ", which has ", v.bytes, " bytes", v.site.file ? text(" (", v.site, ")") : "");
     }
   }
   return "";
@@ -64,8 +58,7 @@ std::string Shared::complaint(const void* p, size_t bytes) const {
   for (const Variable& v : variables_) {
     if (at >= v.offset && at + bytes <= v.offset + v.bytes) return "";
     if (at >= v.offset && at < v.offset + v.bytes + kZone) {
-      return "at byte " + std::to_string(at - v.offset) + " of " + v.name + ", which has " +
-             std::to_string(v.bytes) + " bytes";
+      return text("at byte ", at - v.offset, " of ", v.name, ", which has ", v.bytes, " bytes");
     }
   }
   return "outside every variable";
@@ -77,8 +70,8 @@ void* shared_variable(const void* key, size_t bytes, const char* name, Site site
   void* p = w.shared.variable(key, bytes, name, site);
   if (!p) {
     w.fail(cudaErrorLaunchOutOfResources,
-           std::string("shared memory: ") + name + " does not fit, got " + std::to_string(w.shared.used()) +
-               " bytes in all, expected at most " + std::to_string(w.shared.limit()),
+           text("shared memory: ", name, " does not fit, got ", w.shared.used(),
+                " bytes in all, expected at most ", w.shared.limit()),
            site);
   }
   return p;

@@ -1,5 +1,4 @@
-#include "emulator/stream.h"
-
+// Streams as queues of work, done at once or as late as the rules allow; events as places in them.
 #include <algorithm>
 #include <chrono>
 #include <deque>
@@ -8,7 +7,6 @@
 #include <vector>
 
 #include "emulator/core.h"
-#include "emulator/settings.h"
 
 struct CUstream_st {
   bool blocking = true;  // waits for the default stream, and it for this one
@@ -31,6 +29,7 @@ namespace emu {
 namespace {
 
 std::recursive_mutex mutex;  // work runs under it: one device
+using Lock = std::lock_guard<std::recursive_mutex>;
 CUstream_st default_stream;
 std::vector<CUstream_st*> others;
 
@@ -49,25 +48,24 @@ void drain_to(CUstream_st& s, uint64_t place) {
 }
 
 cudaError_t no_stream(const char* what) {
-  return refuse(cudaErrorInvalidResourceHandle, std::string(what) + ": no such stream");
+  return refuse(cudaErrorInvalidResourceHandle, text(what, ": no such stream"));
+}
+
+/// The default stream and the blocking others wait for each other.
+void drain_blocking_others() {
+  for (CUstream_st* other : others) {
+    if (other->blocking) drain_to(*other, other->asked);
+  }
 }
 
 }  // namespace
 
-void set_late_streams(bool on) {
-  std::lock_guard<std::recursive_mutex> lock(mutex);
-  drain_all();
-  settings().late_streams = on;
-}
-
 cudaError_t submit(cudaStream_t stream, std::function<void()> work) {
-  std::lock_guard<std::recursive_mutex> lock(mutex);
+  Lock lock(mutex);
   CUstream_st* s = known(stream);
   if (!s) return no_stream("stream");
   if (s == &default_stream) {
-    for (CUstream_st* other : others) {
-      if (other->blocking) drain_to(*other, other->asked);
-    }
+    drain_blocking_others();
   } else if (s->blocking) {
     drain_to(default_stream, default_stream.asked);
   }
@@ -78,20 +76,16 @@ cudaError_t submit(cudaStream_t stream, std::function<void()> work) {
 }
 
 cudaError_t drain(cudaStream_t stream) {
-  std::lock_guard<std::recursive_mutex> lock(mutex);
+  Lock lock(mutex);
   CUstream_st* s = known(stream);
   if (!s) return no_stream("cudaStreamSynchronize");
   drain_to(*s, s->asked);
-  if (s == &default_stream) {
-    for (CUstream_st* other : others) {
-      if (other->blocking) drain_to(*other, other->asked);
-    }
-  }
+  if (s == &default_stream) drain_blocking_others();
   return sticky();
 }
 
 cudaError_t drain_all() {
-  std::lock_guard<std::recursive_mutex> lock(mutex);
+  Lock lock(mutex);
   drain_to(default_stream, default_stream.asked);
   for (CUstream_st* s : others) drain_to(*s, s->asked);
   return sticky();
@@ -99,7 +93,7 @@ cudaError_t drain_all() {
 
 }  // namespace emu
 
-using Lock = std::lock_guard<std::recursive_mutex>;
+using Lock = emu::Lock;
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned flags) {
   Lock lock(emu::mutex);

@@ -1,7 +1,23 @@
-// What device code sees of the thread that runs it, and how it names the line it stands on.
+// What device code sees of the thread that runs it: its place, vector types, and how it names the line it stands on.
 #pragma once
 
-#include "emulator/vector_types.h"
+struct uint3 {
+  unsigned x, y, z;
+};
+struct dim3 {
+  unsigned x, y, z;
+  constexpr dim3(unsigned x_ = 1, unsigned y_ = 1, unsigned z_ = 1) : x(x_), y(y_), z(z_) {}
+  constexpr dim3(uint3 v) : x(v.x), y(v.y), z(v.z) {}
+};
+struct alignas(8) uint2 {
+  unsigned x, y;
+};
+struct alignas(16) uint4 {
+  unsigned x, y, z, w;
+};
+struct alignas(16) float4 {
+  float x, y, z, w;
+};
 
 namespace emu {
 

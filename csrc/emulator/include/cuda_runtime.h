@@ -3,5 +3,4 @@
 #pragma once
 
 #include "emulator/device.h"
-#include "emulator/device_math.h"
 #include "emulator/runtime_api.h"

@@ -110,7 +110,7 @@ std::vector<float> copy_with(int mistake) {
 FC_KERNEL matrix_load(float* out, int mistake) {
   FC_SHARED(uint4, s, [33]);
   const unsigned i = threadIdx.x;
-  s[31 - i] = make_uint4(0, 0, 0, 0);
+  s[31 - i] = uint4{0, 0, 0, 0};
   if (mistake != 1) __syncwarp();
   unsigned f[4] = {};
   const char* row = reinterpret_cast<const char*>(s + i);
