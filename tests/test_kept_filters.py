@@ -150,8 +150,10 @@ def test_many_problems_of_one_filter_keep_a_few():
         F.conv2d(tensor(values((30, 5, h, n))), w, **settings)
     gc.collect()
     before = memory.allocated_bytes()
-    for h, n in layouts * 2:
-        F.conv2d(tensor(values((30, 5, h, n))), w, **settings)
+    for h, n in [*layouts, *reversed(layouts)]:
+        x = tensor(values((30, 5, h, n)))
+        got, fresh = (bits(F.conv2d(x, filters, **settings)) for filters in (w, w.clone()))
+        assert got == fresh, f"filters laid out for other tiles than those of {h} x {n}"
     gc.collect()
     assert memory.allocated_bytes() <= before + max(sizes)
 
