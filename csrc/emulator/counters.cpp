@@ -14,11 +14,6 @@ std::mutex mutex;
 std::map<std::tuple<std::string, int, bool, bool>, Traffic> totals;
 std::atomic<bool> on{false};
 
-uint64_t distinct(std::vector<uint64_t>& values) {
-  std::sort(values.begin(), values.end());
-  return static_cast<uint64_t>(std::unique(values.begin(), values.end()) - values.begin());
-}
-
 }  // namespace
 
 bool counting() { return on; }
@@ -75,36 +70,35 @@ void WarpTraffic::flush() {
 }
 
 void WarpTraffic::account(const Key& key, const Request& request) {
-  const unsigned bytes = request.bytes;
-  uint64_t units = 0, lanes = 0;
-  std::vector<uint64_t> words, sectors;
   // Requests of 8 and 16 bytes a lane go to shared memory in halves and quarters of the warp.
+  const unsigned bytes = request.bytes, grain = bytes < 4 ? 1 : 4;
   const int step = !key.shared || bytes <= 4 ? 32 : bytes <= 8 ? 16 : 8;
-  const uint64_t grain = bytes < 4 ? 1 : 4;
+  uint64_t wavefronts = 0, lanes = 0;
+  std::set<uint64_t> sectors, grains;
   for (int first = 0; first < 32; first += step) {
-    std::vector<uint64_t> bank[32];
+    std::set<uint64_t> words;
     for (int lane = first; lane < first + step; ++lane) {
       if (!(request.lanes >> lane & 1u)) continue;
       ++lanes;
-      const uint64_t begin = request.address[lane], end = begin + bytes;
-      for (uint64_t a = begin; a < end; a += grain) words.push_back(a / grain);
-      for (uint64_t s = begin / 32; s <= (end - 1) / 32; ++s) sectors.push_back(s);
-      for (uint64_t w = begin / 4; w <= (end - 1) / 4; ++w) bank[w % 32].push_back(w);
+      const uint64_t begin = request.address[lane];
+      for (uint64_t a = begin; a < begin + bytes; a += grain) {
+        grains.insert(a / grain);
+        words.insert(a / 4);
+        sectors.insert(a / 32);
+      }
     }
-    uint64_t worst = 0;
-    for (auto& b : bank) worst = std::max(worst, distinct(b));
-    units += worst;
+    uint64_t of_bank[32] = {}, worst = 0;
+    for (const uint64_t w : words) worst = std::max(worst, ++of_bank[w % 32]);
+    wavefronts += worst;
   }
-  const uint64_t moved = distinct(words) * grain;
-  if (!key.shared) units = distinct(sectors);
   const uint64_t unit = key.shared ? 128 : 32;
   std::lock_guard<std::mutex> lock(mutex);
   Traffic& t = totals[{key.file, key.line, key.shared, key.store}];
   if (t.file.empty()) t = {key.file, key.line, key.shared, key.store, 0, 0, 0, 0};
   ++t.requests;
   t.bytes += lanes * bytes;
-  t.units += units;
-  t.ideal += (moved + unit - 1) / unit;
+  t.units += key.shared ? wavefronts : sectors.size();
+  t.ideal += (grains.size() * grain + unit - 1) / unit;
 }
 
 }  // namespace emu

@@ -71,8 +71,6 @@ enum cudaMemcpyKind {
 };
 cudaError_t cudaMalloc(void** p, size_t bytes, emu::Site site = EMULATOR_HERE);
 cudaError_t cudaFree(void* p);
-cudaError_t cudaMallocAsync(void** p, size_t bytes, cudaStream_t stream, emu::Site site = EMULATOR_HERE);
-cudaError_t cudaFreeAsync(void* p, cudaStream_t stream);
 cudaError_t cudaMallocHost(void** p, size_t bytes, emu::Site site = EMULATOR_HERE);
 cudaError_t cudaFreeHost(void* p);
 cudaError_t cudaMemGetInfo(size_t* free_bytes, size_t* total);

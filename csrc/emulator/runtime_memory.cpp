@@ -75,9 +75,6 @@ cudaError_t fill(void* p, int value, size_t bytes, cudaStream_t stream) {
 }  // namespace emu
 
 cudaError_t cudaMalloc(void** p, size_t bytes, emu::Site site) { return emu::give(p, bytes, false, site); }
-cudaError_t cudaMallocAsync(void** p, size_t bytes, cudaStream_t, emu::Site site) {
-  return emu::give(p, bytes, false, site);
-}
 cudaError_t cudaMallocHost(void** p, size_t bytes, emu::Site site) { return emu::give(p, bytes, true, site); }
 cudaError_t cudaFree(void* p) {
   emu::drain_all();
@@ -86,9 +83,6 @@ cudaError_t cudaFree(void* p) {
 cudaError_t cudaFreeHost(void* p) {
   emu::drain_all();
   return emu::take(p, "cudaFreeHost");
-}
-cudaError_t cudaFreeAsync(void* p, cudaStream_t stream) {
-  return emu::submit(stream, [p] { emu::take(p, "cudaFreeAsync"); });
 }
 cudaError_t cudaMemGetInfo(size_t* free_bytes, size_t* total) {
   cudaDeviceProp card;
