@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 #include <ctime>
 #include <map>
@@ -319,12 +320,13 @@ void guard_mode() {
 void threads_and_fork() {
   Allocator& a = allocator_for(kCpu);
   const size_t before = a.stats().allocated_bytes;
+  std::atomic<bool> forked{false};
   std::vector<std::thread> threads;
   for (int t = 0; t < 4; ++t)
-    threads.emplace_back([&a, t] {
+    threads.emplace_back([&a, &forked, t] {
       Random random{static_cast<uint64_t>(t) + 7};
       std::vector<Block> blocks;
-      for (int i = 0; i < 3000; ++i) {
+      for (int i = 0; i < 3000 || !forked; ++i) {
         const OpScope scope(t % 2 ? "odd" : "even");
         blocks.push_back(a.allocate(1 + random(20000)));
         if (blocks.size() > 20) {
@@ -349,6 +351,7 @@ void threads_and_fork() {
     waitpid(child, &status, 0);
     healthy += WIFEXITED(status) && WEXITSTATUS(status) == 0;
   }
+  forked = true;
   for (std::thread& t : threads) t.join();
   CHECK(healthy == 10);
   CHECK(a.stats().allocated_bytes == before);
