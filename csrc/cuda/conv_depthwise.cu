@@ -19,8 +19,8 @@ constexpr int kLanes = 32, kStrips = 8, kStrip = 4, kThreads = 256;
 template <class T>
 struct Depthwise : ConvView<T> {
   int taps, count, channels_in_all, splits, rows;
-  FastDivide across, height, depth, tap_s, tap_r;  // strips of a row, rows, planes; taps
-  Wide<T>* partials;                               // of backward_weight: [split][tap][channel]
+  FastDivide across, height, depth, by_tap, tap_s, tap_r;  // strips of a row, rows, planes; taps
+  Wide<T>* partials;                                       // of backward_weight: [split][tap][channel]
 
   FC_METHOD void take_apart(unsigned tap, int (&t)[3]) const {
     t[2] = static_cast<int>(tap_s.split(tap));
@@ -43,13 +43,18 @@ FC_DEVICE int other_side(const ConvAxis& a, int i, int t) {
 template <class T, bool kToInput>
 FC_KERNEL depthwise_kernel(Depthwise<T> p) {
   using A = Wide<T>;
-  FC_SHARED(A, filters, [kDepthwiseTaps][kLanes]);
-  const int lane = static_cast<int>(threadIdx.x), row = static_cast<int>(threadIdx.y);
-  const int c = static_cast<int>(blockIdx.y) * kLanes + lane;
-  for (int tap = row; tap < p.taps && c < p.channels_in_all; tap += kStrips) {
+  // Channel by channel, as they lie in memory; an odd number of words apart, so that a tap's lie in 32 different banks.
+  FC_SHARED(A, filters, [kLanes * (kDepthwiseTaps + 1)]);
+  const int lane = static_cast<int>(threadIdx.x), row = static_cast<int>(threadIdx.y), pitch = p.taps | 1;
+  const int c0 = static_cast<int>(blockIdx.y) * kLanes, c = c0 + lane;
+  for (int i = row * kLanes + lane; i < kLanes * p.taps; i += kThreads) {
+    unsigned from = static_cast<unsigned>(i);
+    const unsigned tap = p.by_tap.split(from);
+    const int channel = static_cast<int>(from);
+    if (c0 + channel >= p.channels_in_all) break;
     int t[3];
-    p.take_apart(static_cast<unsigned>(tap), t);
-    store(&filters[tap][lane], widen(load(p.w.at(c, 0, t[0], t[1], t[2]))));
+    p.take_apart(tap, t);
+    store(filters + channel * pitch + tap, widen(load(p.w.at(c0 + channel, 0, t[0], t[1], t[2]))));
   }
   __syncthreads();
   const int strip = static_cast<int>(blockIdx.x) * kStrips + row;
@@ -67,7 +72,7 @@ FC_KERNEL depthwise_kernel(Depthwise<T> p) {
       const int oh = other_side<kToInput>(p.axis[1], h, r);
       for (int s = 0; s < p.axis[2].taps; ++s, ++tap) {
         if (od < 0 || oh < 0) continue;
-        const A filter = filters[tap][lane];
+        const A filter = filters[lane * pitch + tap];
         FC_UNROLL
         for (int j = 0; j < kStrip; ++j) {
           const int ow = w0 + j < width ? other_side<kToInput>(p.axis[2], w0 + j, s) : -1;
@@ -152,6 +157,7 @@ void run(const ConvArgs& args, Pass pass, cudaStream_t stream) {
   p.across = FastDivide(strips);
   p.height = FastDivide(extent[1]);
   p.depth = FastDivide(extent[0]);
+  p.by_tap = FastDivide(q.taps());
   p.tap_s = FastDivide(q.filter[2]);
   p.tap_r = FastDivide(q.filter[1]);
   const auto lanes = static_cast<unsigned>(ceil_div<int64_t>(q.C, kLanes));

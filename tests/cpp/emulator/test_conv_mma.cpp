@@ -30,6 +30,7 @@ struct Row {
 constexpr Row kF16{"implicit_gemm_mma", cuda::conv_mma_run, DType::float16, 1e-3};
 constexpr Row kBf16{"implicit_gemm_mma", cuda::conv_mma_run, DType::bfloat16, 8e-3};
 constexpr Row kTf32{"implicit_gemm_tf32", cuda::conv_mma_tf32_run, DType::float32, 1e-3};
+constexpr Row kDepthwise{"depthwise", cuda::conv_depthwise_run, DType::float32, 1e-6};
 constexpr Row kTf32x3{"implicit_gemm_tf32x3", cuda::conv_mma_tf32x3_run, DType::float32, 5e-7};
 
 /// Numbers in [-1, 1), the same for the same i: multiples of 1/8, exact in 16 bits, or with all bits of a float32.
@@ -221,6 +222,24 @@ void test_traffic(const Row& row) {
   }
 }
 
+/// The same of depthwise, whose blocks keep their filters in shared memory.
+void test_depthwise() {
+  for (const Pass pass : kPasses) {
+    Conv<float> conv({2, 64, 64, 8, 3, 1, 64}, kDepthwise);
+    emu::start_counting();
+    conv.run(pass);
+    double worst = 0;
+    for (const emu::Traffic& t : emu::stop_counting()) {
+      const double ratio = static_cast<double>(t.units) / static_cast<double>(t.ideal);
+      if (!t.shared && ratio > worst) worst = ratio;
+    }
+    std::printf("depthwise, pass %d: sectors / ideal of the worst line = %.3f\n", static_cast<int>(pass),
+                worst);
+    CHECK(worst <= 1.05);
+    conv.check(pass);
+  }
+}
+
 }  // namespace
 
 int main() {
@@ -235,6 +254,7 @@ int main() {
     test_traffic<__half>(kF16);
     test_traffic<float>(kTf32);
     test_traffic<float>(kTf32x3);
+    test_depthwise();
   }
   return test::report("convolution on tensor cores");
 }
