@@ -4,7 +4,7 @@
 file(GLOB sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/csrc/emulator/*.cpp)
 file(GLOB kernels CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/csrc/cuda/*.cu)
 set(tested activation_mask.cu axis_map.cu conv_depthwise.cu conv_mma.cu conv_mma_tf32.cu cumsum.cu indexing.cu ramp.cu relu.cu row_sum.cu
-           runtime.cu sort.cu transpose.cu)
+           runtime.cu sort.cu streams.cu transpose.cu)
 # Sums and products of integers wrap, as on a card.
 set_source_files_properties(${kernels} PROPERTIES LANGUAGE CXX COMPILE_OPTIONS "-xc++;-fwrapv")
 if(FASTCNN_SANITIZE STREQUAL thread)

@@ -88,7 +88,7 @@ get_num_threads = _core.num_threads
 
 def __getattr__(name: str) -> object:
     """Parts that a program may not need are imported when they are first named."""
-    if name in ("data", "models"):
+    if name in ("cuda", "data", "models"):
         import importlib
 
         return importlib.import_module(f"fastcnn.{name}")

@@ -59,6 +59,12 @@ VARIABLES: tuple[Variable, ...] = (
         "emulated CUDA builds: the card that is reported, t4, a100 or h200",
     ),
     Variable(
+        "FASTCNN_EMULATOR_MEMORY",
+        "run",
+        "exact",
+        "emulated CUDA builds: exact, where each block is seen to its last byte, or segments, as on a card",
+    ),
+    Variable(
         "FASTCNN_EMULATOR_ORDER",
         "run",
         "forward",

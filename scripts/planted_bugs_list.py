@@ -448,7 +448,8 @@ BUGS: tuple[Bug, ...] = (
     ),
     bug(
         "storage: the last view frees nothing", "csrc/memory/storage.h",
-        "    allocator_for(device).free(block);\n", "", "every tensor leaks", "tests/test_memory_allocator.py",
+        "    allocator_for(device).free(block, streams.load());\n", "", "every tensor leaks",
+        "tests/test_memory_allocator.py",
     ),
     bug(
         "activation mask: no bits, the output stays", "csrc/ops/activation_mask.cpp",

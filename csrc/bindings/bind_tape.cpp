@@ -188,8 +188,10 @@ PyMethodDef apply_definition = {
 
 Tensor* tensor_in(PyObject* object) {
   if (!PyObject_TypeCheck(object, tensor_type)) return nullptr;
-  return static_cast<Tensor*>(
+  auto* t = static_cast<Tensor*>(
       reinterpret_cast<py::detail::instance*>(object)->get_value_and_holder().value_ptr());
+  note_use(*t);
+  return t;
 }
 
 bool recording() { return grad_enabled; }

@@ -76,6 +76,7 @@ Tensor borrow(uintptr_t address, const Dims& shape, const Dims& strides, DType d
   storage->readonly = readonly;
   storage->bytes = size_t(numel(shape)) * size_of(dtype);
   allocator_for(device).add_external(int64_t(storage->bytes));
+  note_stream(*storage);
   t.storage = std::move(storage);
   t.shape = shape;
   t.strides = strides;

@@ -7,11 +7,15 @@
 #include <pybind11/stl.h>
 
 #include "bindings/redirect.h"
-#include "common/tensor.h"
+#include "memory/storage.h"
 
 namespace fastcnn {
 /// ValueError listing the dtypes when `name` is none of them.
 DType parse_dtype(const std::string& name);
+/// A tensor that a call is given is at work on the thread's stream.
+inline void note_use(const Tensor& t) {
+  if (streams_exist.load(std::memory_order_relaxed)) note_stream(static_cast<StreamedStorage&>(*t.storage));
+}
 }  // namespace fastcnn
 
 namespace pybind11::detail {
@@ -70,6 +74,16 @@ struct type_caster<fastcnn::Device> {
   }
 };
 
+/// As pybind11's, and notes the use.
+template <>
+struct type_caster<fastcnn::Tensor> : type_caster_base<fastcnn::Tensor> {
+  bool load(handle src, bool convert) {
+    if (!type_caster_base<fastcnn::Tensor>::load(src, convert)) return false;
+    if (value) fastcnn::note_use(*static_cast<const fastcnn::Tensor*>(value));
+    return true;
+  }
+};
+
 }  // namespace pybind11::detail
 
 namespace fastcnn {
@@ -105,4 +119,5 @@ void bind_indexing(py::module_& m);
 void bind_shadow(py::module_& m);
 void bind_dlpack(py::module_& m);
 void bind_buffer(py::module_& m);
+void bind_streams(py::module_& m);
 }  // namespace fastcnn

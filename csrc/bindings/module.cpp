@@ -58,4 +58,5 @@ PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
   bind_shadow(m);
   bind_dlpack(m);
   bind_buffer(m);
+  bind_streams(m);
 }

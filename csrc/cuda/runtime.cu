@@ -1,14 +1,14 @@
 #include <array>
+#include <cstdlib>
 #include <memory>
 #include <mutex>
 
 #include "cuda/launch.cuh"
 #include "cuda/runtime.h"
+#include "cuda/streams.h"
 
 namespace fastcnn::cuda {
 namespace {
-
-constexpr int kMaxDevices = 64;
 
 struct Cards {
   int count = 0;
@@ -63,15 +63,13 @@ const DeviceProps& props_of(int device) {
 }
 
 void use_device(int device) {
-  thread_local int in_use = -1;
-  if (device == in_use) return;
-  check(cudaSetDevice(device), "device");
-  in_use = device;
+  check(cudaSetDevice(device), "device");  // always: other libraries on this thread choose cards too
 }
 
 void synchronize(int device) {
   use_device(device);
   check(cudaDeviceSynchronize(), "synchronize");
+  drop_done();
 }
 
 void* take_memory(int device, size_t bytes) {
@@ -92,23 +90,37 @@ void give_memory(int device, void* data) {
   cudaGetLastError();
 }
 
-bool exact_memory() { return is_emulated(); }
-
-void copy_to_device(void* device, const void* host, size_t bytes, void* stream) {
-  check(cudaMemcpyAsync(device, host, bytes, cudaMemcpyHostToDevice, static_cast<cudaStream_t>(stream)),
-        "copy");
+bool exact_memory() {
+  const char* memory = std::getenv("FASTCNN_EMULATOR_MEMORY");
+  return kEmulated && !(memory && std::string(memory) == "segments");
 }
 
-void copy_to_host(void* host, const void* device, size_t bytes, void* stream) {
+void copy_to_device(void* device, const void* host, size_t bytes, void* stream, bool wait) {
+  const auto s = static_cast<cudaStream_t>(stream);
+  check(cudaMemcpyAsync(device, host, bytes, cudaMemcpyHostToDevice, s), "copy");
+  if (!wait) return;
+  cudaPointerAttributes memory;  // pageable memory has been read by now, page-locked memory has not
+  check(cudaPointerGetAttributes(&memory, host), "copy");
+  if (memory.type != cudaMemoryTypeUnregistered) check(cudaStreamSynchronize(s), "copy");
+}
+
+void copy_to_host(void* host, const void* device, size_t bytes, void* stream, bool wait) {
   const auto s = static_cast<cudaStream_t>(stream);
   check(cudaMemcpyAsync(host, device, bytes, cudaMemcpyDeviceToHost, s), "copy");
-  check(cudaStreamSynchronize(s), "copy");
+  if (wait) check(cudaStreamSynchronize(s), "copy");
 }
 
 void copy_between_devices(void* to, int to_device, const void* from, int from_device, size_t bytes) {
   synchronize(from_device);
-  use_device(to_device);
+  synchronize(to_device);  // streams of our own do not wait for the one that copies
   check(cudaMemcpy(to, from, bytes, cudaMemcpyDefault), "copy");
+  synchronize(to_device);
+}
+
+int card_of_address(const void* address) {
+  cudaPointerAttributes memory;
+  check(cudaPointerGetAttributes(&memory, address), "memory");
+  return memory.type == cudaMemoryTypeUnregistered || memory.type == cudaMemoryTypeHost ? -1 : memory.device;
 }
 
 bool is_emulated() { return kEmulated; }

@@ -9,6 +9,8 @@
 
 namespace fastcnn::cuda {
 
+constexpr int kMaxDevices = 64;
+
 /// Cards that can be used; asked once, at the first call.
 int device_count();
 /// Why there is none: "no CUDA driver is installed (error 35, ...)".
@@ -23,15 +25,19 @@ void synchronize(int device);
 /// nullptr if the card has no more.
 void* take_memory(int device, size_t bytes);
 void give_memory(int device, void* data);
-/// True if every block is an allocation of its own (the emulator, which then sees each access past an end).
+/// True if every block is an allocation of its own (the emulator, which then sees each access past an end), unless
+/// FASTCNN_EMULATOR_MEMORY=segments asks for what a card does, so that memory that is used again too early shows.
 bool exact_memory();
 
-// Copies of the card in use, in the stream's turn. Host memory may be used again when they return.
-void copy_to_device(void* device, const void* host, size_t bytes, void* stream);
-/// Waits for the data.
-void copy_to_host(void* host, const void* device, size_t bytes, void* stream);
+// Copies of the card in use, in the stream's turn. Host memory may be used again when they return, unless they are told
+// not to wait: then page-locked host memory is read or written later on.
+void copy_to_device(void* device, const void* host, size_t bytes, void* stream, bool wait = true);
+void copy_to_host(void* host, const void* device, size_t bytes, void* stream, bool wait = true);
 /// From one card to another (or the same): waits for both.
 void copy_between_devices(void* to, int to_device, const void* from, int from_device, size_t bytes);
+
+/// The card that memory at this address belongs to; -1 for host memory.
+int card_of_address(const void* address);
 
 /// True in a build whose kernels run on the CPU, for tests.
 bool is_emulated();

@@ -15,13 +15,25 @@ Allocator::~Allocator() = default;
 Device Allocator::device() const { return impl_->device; }
 
 Block Allocator::allocate(size_t bytes, Category initial) {
-  const ForkLock lock(impl_->mutex);
-  return impl_->allocate(bytes, initial);
+  StreamSet busy = 0;
+  Block block;
+  {
+    const ForkLock lock(impl_->mutex);
+    block = impl_->allocate(bytes, initial, busy);
+  }
+  if (!busy) return block;
+  try {
+    impl_->source->wait_for(busy);
+  } catch (...) {
+    free(block, busy);
+    throw;
+  }
+  return block;
 }
 
-void Allocator::free(const Block& block) noexcept {
+void Allocator::free(const Block& block, StreamSet streams) noexcept {
   const ForkLock lock(impl_->mutex);
-  impl_->free(block);
+  impl_->free(block, streams);
 }
 
 void Allocator::hold(const Block& block, Category category) {

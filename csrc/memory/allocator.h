@@ -68,6 +68,9 @@ struct Block {
   uint32_t chunk = 0;  ///< the allocator's own index
 };
 
+/// Streams of a card, a bit each (cuda/streams.h); 0 on devices that have none.
+using StreamSet = uint64_t;
+
 /// Where segments come from.
 class Source {
  public:
@@ -82,6 +85,10 @@ class Source {
   virtual bool exact() const { return false; }
   virtual void* take_block(size_t) { return nullptr; }
   virtual void give_block(void*) noexcept {}
+  /// The stream that the calling thread gives its work to.
+  virtual StreamSet stream() { return 0; }
+  /// That stream goes on once these have done what they were given.
+  virtual void wait_for(StreamSet) {}
 };
 
 struct MemoryStats {
@@ -104,8 +111,12 @@ class Allocator {
 
   /// Throws OutOfMemoryError (requested, in use, limit, the biggest holders) if it fails; then nothing has
   /// changed but that wholly free segments went back to the source.
+  ///
+  /// On a card the block is for the calling thread's stream: that stream waits, without the host, for the streams
+  /// that were at work on the memory when it was freed. So streams change neither what is taken nor what is counted.
   Block allocate(size_t bytes, Category initial = Category::temporary);
-  void free(const Block& block) noexcept;
+  /// `streams` may still be at work on the block, beside the one that it was allocated for.
+  void free(const Block& block, StreamSet streams = 0) noexcept;
 
   /// A holder came or went (a Parameter was made, a tensor was saved for backward ...). `initial` above
   /// counts as one. Dropping what does not hold is ignored.

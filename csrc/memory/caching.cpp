@@ -2,7 +2,8 @@
 // segments of large requests, each as large as the request that made it, rounded up to 2 MiB. The smallest
 // free chunk that holds the request is taken, the oldest segment and lowest address among equals, and split;
 // freed chunks merge with free neighbours at once, so two free chunks never touch. Segments stay until
-// empty_cache(), or until memory is short.
+// empty_cache(), or until memory is short. Which streams are at work on a free chunk decides nothing: whoever takes it
+// waits for them.
 #include "memory/caching.h"
 
 #include <algorithm>
@@ -40,7 +41,7 @@ Allocator::Impl::~Impl() {
 
 // ---- allocate ----
 
-Block Allocator::Impl::allocate(size_t bytes, Category initial) {
+Block Allocator::Impl::allocate(size_t bytes, Category initial, StreamSet& busy) {
   if (bytes == 0) return Block{};
   bool over_limit = false;
   const size_t rounded = bytes > SIZE_MAX / 2 ? SIZE_MAX / 2 : round_up(bytes, kAlignBytes);
@@ -62,6 +63,10 @@ Block Allocator::Impl::allocate(size_t bytes, Category initial) {
   c.phase = current_phase();
   c.layer = current_layer();
   c.guarded = guard && touchable;
+  const StreamSet own_stream = source->stream();
+  if (!own_blocks)
+    busy = c.streams & ~own_stream;  // the source waits before it gives a block of its own back
+  c.streams = own_stream;
   stats.allocated_bytes += rounded;
   stats.peak_bytes = std::max(stats.peak_bytes, stats.allocated_bytes);
   if (tracing) {
@@ -155,6 +160,7 @@ void Allocator::Impl::split(uint32_t index, uint32_t rest, size_t bytes) noexcep
   high.offset = low.offset + bytes;
   high.bytes = low.bytes - bytes;
   high.segment = low.segment;
+  high.streams = low.streams;
   high.previous = index;
   high.next = low.next;
   if (high.next != kNoChunk) chunks[high.next].previous = rest;
@@ -200,7 +206,7 @@ Chunk* Allocator::Impl::live(const Block& block) noexcept {
   return c.id == block.id ? &c : nullptr;
 }
 
-void Allocator::Impl::free(const Block& block) noexcept {
+void Allocator::Impl::free(const Block& block, StreamSet streams) noexcept {
   Chunk* c = live(block);
   if (!c) {
     if (block.id) ++violations;  // freed before
@@ -216,6 +222,7 @@ void Allocator::Impl::free(const Block& block) noexcept {
   stats.allocated_bytes -= c->rounded;
   if (tracing) record(MemoryEvent::free, strongest(c->holders), *c);
   c->id = 0;
+  c->streams |= streams;
 
   FreeSet::node_type node = std::move(c->node);
   uint32_t index = block.chunk;
@@ -238,6 +245,7 @@ void Allocator::Impl::absorb(uint32_t low_index, uint32_t high_index) noexcept {
   Chunk& low = chunks[low_index];
   const Chunk& high = chunks[high_index];
   low.bytes += high.bytes;
+  low.streams |= high.streams;
   low.next = high.next;
   if (low.next != kNoChunk) chunks[low.next].previous = low_index;
   unused_chunks.push_back(high_index);

@@ -31,6 +31,7 @@ struct Chunk {
   uint32_t previous = kNoChunk, next = kNoChunk;  ///< neighbours in the segment
   FreeSet::iterator place;                        ///< while free
   FreeSet::node_type node;  ///< while in use: the place it will take, so that free() allocates nothing
+  StreamSet streams = 0;    ///< that may be at work on it: of the block in it, or of those freed in it
   // of the block in it
   uint64_t id = 0;  ///< number of the allocation; 0 = free
   uint64_t trace_id = 0;
@@ -55,8 +56,9 @@ struct Allocator::Impl {
   ~Impl();
 
   // Everything below is called with the mutex held.
-  Block allocate(size_t bytes, Category initial);
-  void free(const Block& block) noexcept;
+  /// `busy`: streams that the caller's has to wait for.
+  Block allocate(size_t bytes, Category initial, StreamSet& busy);
+  void free(const Block& block, StreamSet streams) noexcept;
   Chunk* live(const Block& block) noexcept;  ///< nullptr for an empty block or one that does not live
   void release_free_segments() noexcept;
   void start_trace();

@@ -1,7 +1,7 @@
-// Memory of a card. Which stream uses it is no question here: all work of a device runs on one stream, so a block that
-// was freed is used again only behind the kernels that still read it.
+// Memory of a card, and of other libraries there.
 #include "common/check.h"
 #include "memory/sources.h"
+#include "memory/storage.h"
 
 namespace fastcnn {
 namespace {
@@ -28,6 +28,8 @@ class CudaSource final : public Source {
   bool exact() const override { return cuda_memory.exact; }
   void* take_block(size_t bytes) override { return cuda_memory.take(device_, bytes); }
   void give_block(void* data) noexcept override { cuda_memory.give(device_, data); }
+  StreamSet stream() override { return cuda_memory.stream(device_); }
+  void wait_for(StreamSet streams) override { cuda_memory.wait_for(device_, streams); }
 
  private:
   int device_;
@@ -38,6 +40,16 @@ class CudaSource final : public Source {
 }  // namespace
 
 void set_cuda_memory(const CudaMemory& memory) { cuda_memory = memory; }
+
+BorrowedStorage::~BorrowedStorage() {
+  allocator_for(device).add_external(-int64_t(bytes));
+  if (device.type == DeviceType::cuda && owner && cuda_memory.drop_after)
+    cuda_memory.drop_after(device.index, streams.load() | cuda_memory.stream(device.index), std::move(owner));
+}
+
+void note_stream(StreamedStorage& storage) {
+  if (storage.device.type == DeviceType::cuda) storage.streams |= cuda_memory.stream(storage.device.index);
+}
 
 std::unique_ptr<Source> make_cuda_source(int device) {
   FC_CHECK(cuda_memory.take, "memory: no source of CUDA memory in this build");

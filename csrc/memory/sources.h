@@ -14,7 +14,11 @@ std::unique_ptr<Source> make_meta_source();
 struct CudaMemory {
   void* (*take)(int device, size_t bytes);  ///< nullptr if the card has no more
   void (*give)(int device, void* data);
-  bool exact;  ///< blocks of their own (Source::exact)
+  bool exact;                                       ///< blocks of their own (Source::exact)
+  StreamSet (*stream)(int device);                  ///< Source::stream
+  void (*wait_for)(int device, StreamSet streams);  ///< Source::wait_for
+  /// Drops `owner`, now or later, once the streams have done what they were given.
+  void (*drop_after)(int device, StreamSet streams, std::shared_ptr<void> owner);
 };
 void set_cuda_memory(const CudaMemory& memory);
 /// Of cuda:`device`, which must be there.

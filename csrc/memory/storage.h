@@ -19,13 +19,23 @@ struct Heir {
   virtual void inherit(AllocatedStorage& dying) noexcept = 0;
 };
 
-struct AllocatedStorage final : Storage {
+/// True once the process has made a stream of its own: before that there is nothing to note.
+inline std::atomic<bool> streams_exist{false};
+
+/// Knows the streams that may be at work on the memory, which are waited for before somebody else gets it.
+struct StreamedStorage : Storage {
+  std::atomic<StreamSet> streams{0};
+};
+/// The calling thread's stream is about to work on this; nothing on devices without streams.
+void note_stream(StreamedStorage& storage);
+
+struct AllocatedStorage final : StreamedStorage {
   Block block;
   std::weak_ptr<Heir> heir;
   std::vector<std::shared_ptr<Kept>> kept;  ///< memory/kept.h, which guards it
   ~AllocatedStorage() override {
     if (const std::shared_ptr<Heir> waiting = heir.lock()) waiting->inherit(*this);
-    allocator_for(device).free(block);
+    allocator_for(device).free(block, streams.load());
   }
 };
 
@@ -39,13 +49,15 @@ inline std::shared_ptr<Storage> new_storage(Device device, size_t bytes, Categor
   storage->bytes = bytes;
   storage->block = allocator.allocate(bytes, category);
   storage->data = storage->block.data;
+  if (streams_exist.load(std::memory_order_relaxed)) note_stream(*storage);
   return storage;
 }
 
-/// Borrowed memory: `release` runs when the last view is gone. Counted as external, outside the peak.
-struct BorrowedStorage final : Storage {
+/// Borrowed memory: `owner` is let go of when the last view is gone, on a card once its work on the memory is done.
+/// Counted as external, outside the peak.
+struct BorrowedStorage final : StreamedStorage {
   std::shared_ptr<void> owner;
-  ~BorrowedStorage() override { allocator_for(device).add_external(-int64_t(bytes)); }
+  ~BorrowedStorage() override;
 };
 
 /// Tells the trace that a holder of `t`'s memory came or went; borrowed memory is not traced.

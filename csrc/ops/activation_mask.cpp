@@ -3,6 +3,7 @@
 #include "cpu/elementwise.h"
 #include "cpu/thread_pool.h"
 #include "cuda/elementwise.h"
+#include "ops/streams.h"
 
 namespace fastcnn::ops {
 
@@ -82,6 +83,7 @@ void ActivationMask::inherit(AllocatedStorage& dying) noexcept {
       taken->data = dying.data;
       taken->version = version_;
       taken->block = std::exchange(dying.block, Block{});
+      taken->streams = dying.streams.load();
       Tensor y = view_;
       y.storage = std::move(taken);
       kept_.emplace(y);
@@ -100,7 +102,8 @@ bool ActivationMask::pack(const AllocatedStorage& dying) {
     if (count > 0) {
       const cpu::Uninterrupted whole;  // a destructor cannot pass Ctrl-C on
       const char* y = static_cast<const char*>(dying.data) + view_.offset * int64_t(size_of(view_.dtype));
-      launch(Context{dying.device, nullptr}, "activation_mask",
+      const StreamsMeet meet(dying);  // whoever lets go of y may be on another stream than those that made it
+      launch(context_of(dying.device), "activation_mask",
              PackMaskParams{op_, p0_, p1_, view_.dtype, y, count, bits.data<uint8_t>()}, cpu::pack_mask,
              FC_CUDA(pack_mask));
     }

@@ -16,7 +16,9 @@ struct Context {
   /// On CUDA, or on the twin of a card.
   bool on_card() const { return props().backend == DeviceType::cuda; }
 };
-inline Context context_of(const Tensor& t) { return Context{t.device(), nullptr}; }
+/// With the calling thread's stream.
+Context context_of(Device device);
+inline Context context_of(const Tensor& t) { return context_of(t.device()); }
 
 /// A device's kernel for one op: takes a plain struct of pointers and extents.
 template <class Params>

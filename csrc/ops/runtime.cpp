@@ -5,6 +5,7 @@
 #include "cpu/peak.h"
 #include "cpu/thread_pool.h"
 #include "cuda/runtime.h"
+#include "cuda/streams.h"
 #include "memory/sources.h"
 #include "ops/context.h"
 
@@ -28,7 +29,11 @@ void refresh_cpu_props() {
 void initialize_runtime() {
   refresh_cpu_props();
   set_cuda_devices({cuda::device_count, cuda::why_no_device, cuda::props_of});
-  set_cuda_memory({cuda::take_memory, cuda::give_memory, cuda::exact_memory()});
+  set_cuda_memory({cuda::take_memory, cuda::give_memory, cuda::exact_memory(), cuda::current_set,
+                   cuda::wait_for, cuda::drop_after});
+}
+Context context_of(Device device) {
+  return Context{device, device.type == DeviceType::cuda ? cuda::current_handle(device.index) : nullptr};
 }
 void use_device(Device device) { cuda::use_device(device.index); }
 void synchronize(Device device) {
@@ -38,6 +43,7 @@ void synchronize(Device device) {
 bool cuda_is_emulated() { return cuda::is_emulated(); }
 #else
 void initialize_runtime() { refresh_cpu_props(); }
+Context context_of(Device device) { return Context{device, nullptr}; }
 void use_device(Device) {}
 void synchronize(Device device) { device_props(device); }
 bool cuda_is_emulated() { return false; }

@@ -84,7 +84,7 @@ Tensor arange(int64_t count, double start, double step, int64_t whole_start, int
   const OpScope scope("arange");
   const Tensor y = empty({count}, dtype, device);
   const RampParams p{dtype, count, y.raw(), start, step, 0, false, whole_start, whole_step};
-  if (count > 0) launch(Context{device, nullptr}, "arange", p, cpu::ramp, FC_CUDA(ramp));
+  if (count > 0) launch(context_of(device), "arange", p, cpu::ramp, FC_CUDA(ramp));
   return y;
 }
 
@@ -95,7 +95,7 @@ Tensor linspace(double start, double end, int64_t count, DType dtype, Device dev
   const Tensor y = empty({count}, dtype, device);
   const double step = count > 1 ? (end - start) / double(count - 1) : 0;
   const RampParams p{dtype, count, y.raw(), start, step, count > 1 ? end : start, true, 0, 0};
-  if (count > 0) launch(Context{device, nullptr}, "linspace", p, cpu::ramp, FC_CUDA(ramp));
+  if (count > 0) launch(context_of(device), "linspace", p, cpu::ramp, FC_CUDA(ramp));
   return y;
 }
 

@@ -25,10 +25,10 @@ void copy_bytes([[maybe_unused]] const Tensor& dst, [[maybe_unused]] const Tenso
     return cuda::copy_between_devices(dst.raw(), to.index, src.raw(), from.index, bytes);
   if (to.type == DeviceType::cuda) {
     use_device(to);
-    return cuda::copy_to_device(dst.raw(), src.raw(), bytes, nullptr);
+    return cuda::copy_to_device(dst.raw(), src.raw(), bytes, context_of(to).stream);
   }
   use_device(from);
-  cuda::copy_to_host(dst.raw(), src.raw(), bytes, nullptr);
+  cuda::copy_to_host(dst.raw(), src.raw(), bytes, context_of(from).stream);
 #endif
 }
 
@@ -63,7 +63,7 @@ int64_t read_back(const int64_t* p, [[maybe_unused]] Device device) {
   if (device.type == DeviceType::cuda) {
     int64_t value = 0;
     use_device(device);
-    cuda::copy_to_host(&value, p, sizeof(value), nullptr);
+    cuda::copy_to_host(&value, p, sizeof(value), context_of(device).stream);
     return value;
   }
 #endif
