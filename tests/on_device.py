@@ -42,15 +42,16 @@ NOT_RUN: dict[str, str] = {
     ),
     "test_cuda.py": "names its devices; runs on the emulated build without FASTCNN_TEST_DEVICE",
     "test_conv_cuda.py": "names its devices; runs on the emulated build without FASTCNN_TEST_DEVICE",
+    "test_cuda_streams.py": "names its devices; runs on the emulated build without FASTCNN_TEST_DEVICE",
+    "test_cuda_dlpack.py": "names its devices; runs on the emulated build without FASTCNN_TEST_DEVICE",
     "test_gpu_check.py": _HOST,
-    "test_dlpack.py": "DLPack and __cuda_array_interface__ of CUDA tensors are not there yet",
-    "test_numpy.py": "NumPy arrays on a tensor's own memory",
     "test_large_index.py": "sizes that an emulated card takes minutes for",
-    "test_serialize.py": "files are read and written on the CPU",
 }  # fmt: skip
 #: "file::test" or "file::test[case]" (regular expressions) -> why it holds on the CPU only
 _SLOW = "takes an emulated card minutes"
 _SHARED = "writes into a NumPy array by way of a tensor"
+_MEMORY = "NumPy and tensors on the same memory"
+_HERE = "names the CPU; what holds on CUDA stands in tests/test_cuda_dlpack.py"
 _LATE = "a number out of range is an error on the CPU; on CUDA it would have to wait for the card: tests/test_cuda.py"
 DIFFERENT: dict[str, str] = {
     r"test_activation_mask.py::test_large_results_past_the_caches": _SLOW,
@@ -78,6 +79,15 @@ DIFFERENT: dict[str, str] = {
     r"test_matmul.py::test_a_shared_matrix_takes_one_product_and_no_copies": "the CPU's workspace",
     r"test_models.py::test_device_context_goes_back": "the default device",
     r"test_models.py::test_trains_one_step\[resnet50\]": _SLOW,
+    r"test_numpy.py::test_(memoryview|buffers_of_views|what_has_no_buffer|a_buffer_holds_the_memory_itself)": _MEMORY,
+    r"test_numpy.py::test_(every_form_of_array|a_borrowed_array_lives_as_long_as_its_tensors)": _MEMORY,
+    r"test_numpy.py::test_array_with_dtype_and_copy": _MEMORY,
+    r"test_serialize.py::test_read_only_parameters_are_found_before_anything_changes": _MEMORY,
+    r"test_dlpack.py::test_(numpy_reads_the_same_memory|views|numpy_keeps_our_memory|reference_counts_stay)": _MEMORY,
+    r"test_dlpack.py::test_(the_capsule_that_was_asked_for|copy_and_device|no_cuda_interface_on_the_cpu)": _HERE,
+    r"test_dlpack.py::test_(what_is_not_exported|a_reader_keeps_our_memory|in_a_dry_run)": _HERE,
+    r"test_dlpack.py::test_(torch_views_and_lifetimes|torch_refuses_what_it_must)": _MEMORY,
+    r"test_dlpack.py::test_messages_of_the_compiled_half": _MEMORY,
     r"test_train.py::.*": "command lines that name no device",
 }
 

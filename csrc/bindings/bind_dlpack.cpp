@@ -3,6 +3,7 @@
 #include "bindings/casters.h"
 #include "bindings/dlpack_abi.h"
 #include "memory/kept.h"
+#include "ops/streams.h"
 
 namespace fastcnn {
 
@@ -31,8 +32,9 @@ struct Export {
   Dims shape, strides;
 
   explicit Export(const Tensor& t) : memory(t.storage), shape(t.shape), strides(t.strides) {
-    managed.view = {
-        t.numel() ? t.raw() : nullptr, {dlpack::kCpu, 0}, t.ndim(), code_of(t.dtype), shape.v, strides.v, 0};
+    const bool cuda = t.device().type == DeviceType::cuda;
+    const dlpack::Device device = {cuda ? dlpack::kCuda : dlpack::kCpu, cuda ? t.device().index : 0};
+    managed.view = {t.numel() ? t.raw() : nullptr, device, t.ndim(), code_of(t.dtype), shape.v, strides.v, 0};
     managed.context = this;
     managed.deleter = [](Managed* self) { delete static_cast<Export*>(self->context); };
   }
@@ -54,9 +56,13 @@ py::object capsule_of(Managed* managed, const char* name) {
   return py::reinterpret_steal<py::object>(capsule);
 }
 
-py::object to_dlpack(const Tensor& t, bool versioned, bool copied) {
-  FC_CHECK_TYPE(t.device().type == DeviceType::cpu, "to_dlpack: the tensor is on ", to_string(t.device()),
-                ", expected cpu");
+py::object to_dlpack(const Tensor& t, bool versioned, bool copied, int64_t reader) {
+  FC_CHECK_TYPE(!t.device().is_meta(), "to_dlpack: the tensor is on ", to_string(t.device()),
+                ", expected a device with memory");
+  {
+    const py::gil_scoped_release released;  // the host may have to wait
+    ops::hand_to_reader(t, reader);
+  }
   if (!versioned) {
     FC_CHECK(!t.storage->readonly, "to_dlpack: a capsule without version cannot say read-only");
     return capsule_of(&(new Export<dlpack::Legacy>(t))->managed, dlpack::kLegacy);
@@ -96,7 +102,6 @@ std::string name_of(const dlpack::Device& d) {
   const char* name = nullptr;
   switch (d.type) {
     case dlpack::kCuda: name = "cuda"; break;
-    case 3: name = "pinned CUDA host memory"; break;
     case 7: name = "vulkan"; break;
     case 8: name = "metal"; break;
     case 10: name = "rocm"; break;
@@ -107,11 +112,18 @@ std::string name_of(const dlpack::Device& d) {
   return name ? str(name, ":", d.id) : str("DLPack device type ", d.type, ":", d.id);
 }
 
+// ValueError for memory that no device of ours can use.
+Device device_of(const dlpack::Device& d) {
+  if (d.type == dlpack::kCpu || d.type == dlpack::kCudaHost) return Device{};
+  const int cards = d.type == dlpack::kCuda ? cuda_device_count() : 0;
+  FC_CHECK(d.id >= 0 && d.id < cards, "from_dlpack: the array is on ", name_of(d), ", expected cpu",
+           cards ? str(" or one of ", cards, " CUDA devices") : std::string(), "; copy it to the host first");
+  return Device{DeviceType::cuda, int16_t(d.id)};
+}
+
 // Everything about a foreign view that can be checked, before anything is taken over.
 Tensor checked(const dlpack::View& view) {
   Tensor t;
-  FC_CHECK(view.device.type == dlpack::kCpu, "from_dlpack: the array is on ", name_of(view.device),
-           ", expected cpu; copy it to the host first");
   t.dtype = dtype_of(view.dtype);
   FC_CHECK(view.ndim >= 0 && view.ndim <= kMaxDims, "from_dlpack: wrong number of dimensions, got ",
            view.ndim, ", expected 0 to ", kMaxDims, "; reshape it first");
@@ -148,10 +160,12 @@ Tensor take(PyObject* capsule, const char* name, const char* used) {
     flags = managed->flags;
   }
   const dlpack::View& view = managed->view;
+  const Device device = device_of(view.device);
   Tensor t = checked(view);
   auto storage = std::make_shared<BorrowedStorage>();
   storage->data = view.data ? static_cast<char*>(view.data) + view.byte_offset : nullptr;
-  storage->device = redirected(Device{});
+  storage->device = redirected(device);
+  note_stream(*storage);
   storage->readonly = (flags & dlpack::kReadOnly) != 0;
   // Past this line the memory is ours to give back, and the capsule's destructor leaves it alone.
   if (PyCapsule_SetName(capsule, used) != 0) throw py::error_already_set();

@@ -14,7 +14,7 @@ constexpr const char* kLegacyUsed = "used_dltensor";
 constexpr const char* kVersioned = "dltensor_versioned";
 constexpr const char* kVersionedUsed = "used_dltensor_versioned";
 
-constexpr int32_t kCpu = 1, kCuda = 2;  // device types
+constexpr int32_t kCpu = 1, kCuda = 2, kCudaHost = 3;  // device types; the last is page-locked memory
 
 enum Code : uint8_t { kInt = 0, kUInt = 1, kFloat = 2, kOpaque = 3, kBfloat = 4, kComplex = 5, kBool = 6 };
 
