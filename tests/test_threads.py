@@ -309,6 +309,27 @@ def test_a_forked_child_computes_the_same(name: str) -> None:
         assert outcome(name) == want
 
 
+KEEP_OFF = """
+import os, time, fastcnn
+from fastcnn import functional as F
+fastcnn.set_num_threads(2)
+x, w = fastcnn.ones((4, 64, 32, 32)), fastcnn.ones((64, 64, 1, 1))
+F.conv2d(x, w)
+time.sleep(0.1)  # the worker falls asleep
+allowed = os.sched_getaffinity(0)
+F.conv2d(x, w)
+others = [os.sched_getaffinity(int(t)) for t in os.listdir("/proc/self/task") if int(t) != os.getpid()]
+assert os.sched_getaffinity(0) == allowed
+print(sum(mask < allowed and len(allowed - mask) == 1 for mask in others))
+"""
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one CPU")
+def test_a_worker_that_wakes_is_kept_off_the_callers_cpu() -> None:
+    done = subprocess.run([sys.executable, "-c", KEEP_OFF], capture_output=True, text=True, check=True)
+    assert int(done.stdout) == 1, done.stdout
+
+
 LONG = """
 import signal, time, numpy as np, fastcnn
 from fastcnn import functional as F

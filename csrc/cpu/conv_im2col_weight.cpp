@@ -18,11 +18,11 @@
 namespace fastcnn::cpu {
 namespace {
 
-constexpr int64_t kBlockPixels = 128;  // depth of one product: a panel of 128 x 64 floats stays in L1
-constexpr int64_t kChunkRows = 192;    // a multiple of every tile's rows
+constexpr int64_t kBlockPixels = 96;  // depth of one product: a panel of 96 x 64 floats stays in half of L1
+constexpr int64_t kChunkRows = 192;   // a multiple of every tile's rows
 constexpr int64_t kChunkColumns = 512;
 // Matrices are read in place where their rows are short: long strides fall on few sets of the L1 cache.
-constexpr int64_t kInPlaceRows = 192, kInPlaceColumns = 128;
+constexpr int64_t kInPlaceRows = 32, kInPlaceColumns = 96;
 constexpr int64_t kSplitPixels = 256;  // at least, so that partial sums are small beside what they add up
 constexpr int64_t kWideSplitPixels = 1024;  // the same where sums are wide
 constexpr int64_t kFewSplitPixels = 640;    // but are too few for two threads
@@ -36,6 +36,8 @@ constexpr int64_t kReduceFilters = 16, kReduceChannels = 1024;
 
 int64_t div_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 int64_t round_up(int64_t a, int64_t b) { return div_up(a, b) * b; }
+/// A stride of an odd number of cache lines, so that a column's lines fall on all sets of the L1 cache.
+int64_t odd_lines(int64_t floats) { return (div_up(floats, 16) | 1) * 16; }
 
 struct Cut {
   bool filters_are_rows;  // else patches are
@@ -103,7 +105,7 @@ struct Space {
     prologue = arena.take(p.prologue.scale_shift ? 2 * p.C : 0);
     scratch_floats = cut.narrow ? cut.lines.window_floats + cut.pair_floats + kVector +
                                       cut.stage_lines * cut.lines.width * cut.stage_columns
-                                : kBlockPixels * (cut.chunk_rows + kPanel);
+                                : kBlockPixels * (odd_lines(cut.chunk_rows) + kPanel);
     scratch = arena.take(threads * scratch_floats);
     bytes = arena.bytes();
   }
@@ -163,7 +165,7 @@ void run_task(const Side& row_side, const Side& column_side, const ConvProblem& 
   };
   const Gather row_gather = of_group(row_side), column_gather = of_group(column_side);
   float* a_block = scratch;
-  float* panel = scratch + kBlockPixels * cut.chunk_rows;
+  float* panel = scratch + kBlockPixels * odd_lines(cut.chunk_rows);
   const bool a_plain = row_side.plain >= 0 && row_side.plain <= kInPlaceRows;
   const bool b_plain =
       column_side.plain >= 0 && column_side.plain <= kInPlaceColumns && columns % isa.gemm.lanes == 0;
@@ -184,9 +186,9 @@ void run_task(const Side& row_side, const Side& column_side, const ConvProblem& 
       t.a = row_gather.source + pixel * row_side.plain + i;
       t.a_col = row_side.plain;
     } else {
-      isa.gather.rows(&row_gather, pixel, t.k, i, i + rows, a_block, rows);
+      t.a_col = odd_lines(rows);
+      isa.gather.rows(&row_gather, pixel, t.k, i, i + rows, a_block, t.a_col);
       t.a = a_block;
-      t.a_col = rows;
     }
     Ahead ahead;
     const int64_t next = pixel + cut.block_pixels, coming = std::min(cut.block_pixels, cut.pixels - next);

@@ -328,11 +328,11 @@ void patch_gemm_task(const PatchGemm& p, int64_t task, float* scratch) {
     t.m = static_cast<int>(rows);
     t.accumulate = k > 0;
     // The next block of a source that is read in place.
-    const bool more_rows = plain == p.depth && t.k == p.depth && row + rows < p.rows;
+    const bool more_rows = plain == p.depth && row + rows < p.rows;
     for (int64_t j = 0; j < columns; j += nr) {
       const float* b = filter + j * p.depth + k * nr;
       // The panel after this one: with few rows, filters that come from memory would take longer than the product.
-      t.prefetch = more_rows && j == 0 ? t.a + rows * plain
+      t.prefetch = more_rows && j == 0 ? gather.source + (row + rows) * plain + rows * k
                    : j + nr < columns  ? b + nr * p.depth
                                        : filter + (k + t.k) * nr;
       const GemmFinish last =

@@ -119,6 +119,7 @@ class Pool {
   static constexpr uint64_t kInside = kOpen - 1;
 
   void resize(int workers);
+  void make_way();
   void worker_main(int index, uint64_t seen);
   void take_tasks(int slot, bool check_interrupt);
   bool poll_interrupt(Clock::time_point* last);
@@ -126,6 +127,7 @@ class Pool {
   std::mutex job_mutex_;  // held by the caller whose job the workers do
   std::vector<std::thread> workers_;
   std::atomic<bool> spin_{true};
+  int kept_free_ = -1;  // the CPU that workers may not run on
 
   // The job; written by its caller while the gate is closed and nobody is inside.
   TaskFn fn_ = nullptr;
@@ -257,6 +259,21 @@ void Pool::resize(int workers) {
     pthread_sigmask(SIG_SETMASK, &old, nullptr);
   }
   spin_ = static_cast<int>(workers_.size()) < affinity_cpus();
+  kept_free_ = -1;
+}
+
+/// Keeps workers off the caller's CPU. A thread that wakes where it slept may find the caller there, and where caches are
+/// not shared (virtual machines) the scheduler does not look for an idle CPU: the two then take turns on one for some
+/// milliseconds. Workers get the caller's own set of CPUs without the one it is on, whenever that has changed.
+void Pool::make_way() {
+  const int here = sched_getcpu();
+  cpu_set_t set;
+  if (here == kept_free_ || here < 0 || here >= CPU_SETSIZE || sched_getaffinity(0, sizeof(set), &set) != 0)
+    return;
+  CPU_CLR(here, &set);
+  if (CPU_COUNT(&set) < static_cast<int>(workers_.size())) return;
+  for (std::thread& worker : workers_) pthread_setaffinity_np(worker.native_handle(), sizeof(set), &set);
+  kept_free_ = here;
 }
 
 bool Pool::try_run(int64_t count, TaskFn fn, void* context, int threads) {
@@ -276,6 +293,7 @@ bool Pool::try_run(int64_t count, TaskFn fn, void* context, int threads) {
   error_ = nullptr;
   gate_.store(((gate_.load() >> 32) + 1) << 32 | kOpen);
   if (const int asleep = sleepers_.load(); asleep > 0) {
+    make_way();
     std::lock_guard<std::mutex> lock(sleep_mutex_);
     if (helpers_ >= asleep) {
       work_cv_.notify_all();

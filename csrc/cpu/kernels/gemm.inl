@@ -69,7 +69,7 @@ void gemm_tile(const GemmTile* t, int first_row, int last) {
 #pragma GCC unroll 16
     for (int g = 0; g < kGroups; ++g) a[g] = from + 3 * g * a_row;
     for (int64_t p = t->k; p > 0; --p) {
-      if (NV > 1) __builtin_prefetch(ahead), ahead += 16;
+      if (NV > 1) __builtin_prefetch(ahead, 0, 2), ahead += 16;  // to L2: L1 is B's
       Vec bv[NV];
 #pragma GCC unroll 4
       for (int j = 0; j < NV; ++j) bv[j] = vload(b + j * kLanes);
