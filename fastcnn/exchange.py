@@ -182,22 +182,21 @@ def from_dlpack(x: Any, *, device: str | None = None, copy: bool | None = None) 
             "use fastcnn.tensor(data)"
         )
     place = x.__dlpack_device__() if hasattr(x, "__dlpack_device__") else _CPU
-    stream: dict[str, Any] = {}
-    if place[0] == _CUDA and place[1] < _core.cuda_device_count() and device != "cpu":
-        stream["stream"] = _core.current_stream(f"cuda:{place[1]}").handle or 1
-    wishes: dict[str, Any] = {"dl_device": _CPU if device == "cpu" else None, "copy": copy}
+    stream = None
+    if place[0] == _CUDA and place[1] < _core.cuda_device_count():
+        stream = _core.current_stream(f"cuda:{place[1]}").handle or 1
+    to_host = device == "cpu"
+    wishes: dict[str, Any] = {
+        "dl_device": _CPU if to_host else None, "copy": copy, "stream": None if to_host else stream,
+    }  # fmt: skip
     wishes = {name: wish for name, wish in wishes.items() if wish is not None}
     try:
-        return _placed(
-            _core.from_dlpack(export(max_version=_core.DLPACK_VERSION, **wishes, **stream)), device, None
-        )
+        return _placed(_core.from_dlpack(export(max_version=_core.DLPACK_VERSION, **wishes)), device, None)
     except TypeError as e:
         if "keyword" not in str(e) and "argument" not in str(e):
             raise
     # Made before the protocol had these keywords: no device to choose, no copy.
-    if place[0] == _CUDA and place[1] < _core.cuda_device_count():
-        stream["stream"] = _core.current_stream(f"cuda:{place[1]}").handle or 1
-    return _placed(_core.from_dlpack(export(**stream)), device, copy)
+    return _placed(_core.from_dlpack(export() if stream is None else export(stream=stream)), device, copy)
 
 
 def methods() -> dict[str, Any]:

@@ -10,11 +10,9 @@ exit 0, or 3 if the module's kernels are not emulated.
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
 import os
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -24,6 +22,7 @@ from typing import Any
 os.environ.setdefault("FASTCNN_EMULATOR_THREADS", "1")
 
 import numpy as np
+from results import stamp
 
 import fastcnn
 from fastcnn import functional as F
@@ -83,10 +82,8 @@ def main() -> int:
         return 3
     with fastcnn.no_grad():
         lines = measured(options.rounds)
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
     head = {
-        "command": "python scripts/emulated_conv.py", "date": datetime.date.today().isoformat(),
-        "commit": commit.stdout.strip(), "cpu": fastcnn._core.device_info("cpu")["name"],
+        "command": "python scripts/emulated_conv.py", **stamp(), "cpu": fastcnn._core.device_info("cpu")["name"],
         "card": fastcnn._core.device_info("cuda")["name"], "problem": {"x": X, "w": W, "padding": 1},
     }  # fmt: skip
     if options.json:

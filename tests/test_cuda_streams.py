@@ -19,7 +19,7 @@ from fastcnn import cuda, memory
 from fastcnn import functional as F
 from fastcnn._loader import _core
 
-pytestmark = pytest.mark.skipif(
+card = pytest.mark.skipif(
     fastcnn.device_count() == 0, reason="no CUDA device, and not a build with FASTCNN_CUDA=emulate"
 )
 emulated = pytest.mark.skipif(not _core.cuda_is_emulated(), reason="needs an emulated card's late streams")
@@ -87,6 +87,7 @@ def test_a_tensor_that_another_stream_reads_is_not_given_away() -> None:
 
 @emulated
 def test_a_stream_that_is_gone_is_still_waited_for() -> None:
+    """That nothing is lost: the emulator ends a stream's work when it is destroyed, so the wait cannot be seen."""
     late("""
     c = cuda.Stream()
     with c:
@@ -137,6 +138,7 @@ def test_what_relu_keeps_is_packed_behind_the_stream_that_made_it() -> None:
     """)
 
 
+@card
 def test_streams_change_nothing_that_is_counted() -> None:
     from helpers import trace
 
@@ -194,6 +196,7 @@ def test_what_waits_for_what() -> None:
     """)
 
 
+@card
 def test_the_current_stream_is_the_threads() -> None:
     s, seen = cuda.Stream(), []
     before = cuda.current_stream()
@@ -213,6 +216,7 @@ def test_the_current_stream_is_the_threads() -> None:
     assert repr(s).startswith("Stream(device='cuda:0', handle=0x")
 
 
+@card
 def test_another_librarys_stream_is_taken_by_its_handle() -> None:
     theirs = cuda.Stream()
     ours = cuda.Stream("cuda:0", handle=theirs.handle)
@@ -225,6 +229,7 @@ def test_another_librarys_stream_is_taken_by_its_handle() -> None:
     assert cuda.Stream(handle=1) == cuda.Stream(handle=0) == cuda.default_stream()
 
 
+@card
 def test_times() -> None:
     start, end = cuda.Event(enable_timing=True), cuda.Event(enable_timing=True)
     x = fastcnn.ones(1000, device="cuda")
@@ -245,6 +250,7 @@ def test_times() -> None:
 # ---- errors, and the next call ----
 
 
+@card
 def test_streams_of_devices_that_have_none_are_refused() -> None:
     with pytest.raises(
         ValueError, match="Stream: got device cpu, expected a CUDA device; the CPU has no streams"
@@ -270,6 +276,7 @@ def test_a_handle_that_is_no_stream_of_the_card_is_an_error() -> None:
         assert fastcnn.ones(3, device="cuda").sum().item() == 3
 
 
+@card
 def test_events_and_streams_of_several_devices() -> None:
     twin = cuda.Stream("meta:cuda")
     assert twin.query() and twin.handle == 0 and twin.synchronize() is None
@@ -285,6 +292,7 @@ def test_events_and_streams_of_several_devices() -> None:
         assert (x + y.to("cuda")).sum().item() == 6
 
 
+@card
 def test_a_step_with_streams_runs_dry() -> None:
     layer = fastcnn.nn.Linear(64, 64).to("cuda")
     inside = cuda.Stream()
@@ -296,3 +304,14 @@ def test_a_step_with_streams_runs_dry() -> None:
     reports = [memory.estimate_step(lambda s=s: step(s), device="cuda") for s in (inside, None)]
     assert reports[0].peak_bytes == reports[1].peak_bytes > 0
     assert cuda.current_stream() == cuda.default_stream()
+
+
+def test_events_of_a_dry_run_are_checked_as_on_a_card() -> None:
+    """Without a card, too."""
+    twin = cuda.Stream("meta:h200")
+    start, end = (cuda.Event(enable_timing=True).record(twin) for _ in range(2))
+    assert end.query() and start.elapsed_time(end) == 0
+    with pytest.raises(ValueError, match="elapsed_time: got an event without times"):
+        cuda.Event().record(twin).elapsed_time(end)
+    with pytest.raises(ValueError, match="Event: recorded on meta:h200 before, got a stream of meta:t4"):
+        end.record(cuda.Stream("meta:t4"))

@@ -95,19 +95,18 @@ bool exact_memory() {
   return kEmulated && !(memory && std::string(memory) == "segments");
 }
 
-void copy_to_device(void* device, const void* host, size_t bytes, void* stream, bool wait) {
+void copy_to_device(void* device, const void* host, size_t bytes, void* stream) {
   const auto s = static_cast<cudaStream_t>(stream);
   check(cudaMemcpyAsync(device, host, bytes, cudaMemcpyHostToDevice, s), "copy");
-  if (!wait) return;
   cudaPointerAttributes memory;  // pageable memory has been read by now, page-locked memory has not
   check(cudaPointerGetAttributes(&memory, host), "copy");
   if (memory.type != cudaMemoryTypeUnregistered) check(cudaStreamSynchronize(s), "copy");
 }
 
-void copy_to_host(void* host, const void* device, size_t bytes, void* stream, bool wait) {
+void copy_to_host(void* host, const void* device, size_t bytes, void* stream) {
   const auto s = static_cast<cudaStream_t>(stream);
   check(cudaMemcpyAsync(host, device, bytes, cudaMemcpyDeviceToHost, s), "copy");
-  if (wait) check(cudaStreamSynchronize(s), "copy");
+  check(cudaStreamSynchronize(s), "copy");
 }
 
 void copy_between_devices(void* to, int to_device, const void* from, int from_device, size_t bytes) {

@@ -29,10 +29,10 @@ void give_memory(int device, void* data);
 /// FASTCNN_EMULATOR_MEMORY=segments asks for what a card does, so that memory that is used again too early shows.
 bool exact_memory();
 
-// Copies of the card in use, in the stream's turn. Host memory may be used again when they return, unless they are told
-// not to wait: then page-locked host memory is read or written later on.
-void copy_to_device(void* device, const void* host, size_t bytes, void* stream, bool wait = true);
-void copy_to_host(void* host, const void* device, size_t bytes, void* stream, bool wait = true);
+// Copies of the card in use, in the stream's turn. Host memory may be used again when they return.
+void copy_to_device(void* device, const void* host, size_t bytes, void* stream);
+/// Waits for the data.
+void copy_to_host(void* host, const void* device, size_t bytes, void* stream);
 /// From one card to another (or the same): waits for both.
 void copy_between_devices(void* to, int to_device, const void* from, int from_device, size_t bytes);
 

@@ -1,3 +1,4 @@
+// Who waits for whom on a card (streams.h): each stream that is alive has a bit, so that memory can name its users.
 #include <array>
 #include <mutex>
 #include <type_traits>

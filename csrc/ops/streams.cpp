@@ -15,8 +15,37 @@ void check_card(const char* op, Device device) {
 
 }  // namespace
 
-#if defined(FC_WITH_CUDA)
 Stream::Stream(Device device) : device_(device) {}
+
+// What is checked is the same in a dry run of a build without CUDA.
+void Event::record(const Stream& stream) {
+  FC_CHECK(!recorded_ || device_ == stream.device(), "Event: recorded on ", to_string(device_),
+           " before, got a stream of ", to_string(stream.device()),
+           ", expected one card; make another event");
+#if defined(FC_WITH_CUDA)
+  if (!stream.device().is_meta()) {
+    if (!event_) event_ = std::make_shared<cuda::Event>(stream.device().index, timing_);
+    event_->record(stream.stream_);
+  }
+#endif
+  device_ = stream.device();
+  recorded_ = true;
+}
+float Event::milliseconds_until(const Event& later) const {
+  FC_CHECK(timing_ && later.timing_, "elapsed_time: got an event without times, expected both made with ",
+           "Event(enable_timing=True)");
+  FC_CHECK(recorded_ && later.recorded_, "elapsed_time: got an event that was never recorded, expected both");
+  FC_CHECK(device_ == later.device_, "elapsed_time: got events of ", to_string(device_), " and ",
+           to_string(later.device_), ", expected one card");
+  FC_CHECK(is_done() && later.is_done(), "elapsed_time: the card has not reached both events yet; ",
+           ".synchronize() the later one first");
+#if defined(FC_WITH_CUDA)
+  if (event_) return event_->milliseconds_until(*later.event_);
+#endif
+  return 0.0f;  // of a dry run
+}
+
+#if defined(FC_WITH_CUDA)
 Stream::Stream(Device device, std::optional<uintptr_t> handle) : device_(device) {
   check_card("Stream", device);
   if (device.is_meta()) return;
@@ -43,17 +72,6 @@ Stream Stream::make_current() const {
   return before;
 }
 
-void Event::record(const Stream& stream) {
-  FC_CHECK(!recorded_ || device_ == stream.device(), "Event: recorded on ", to_string(device_),
-           " before, got a stream of ", to_string(stream.device()),
-           ", expected one card; make another event");
-  if (!stream.device().is_meta()) {
-    if (!event_) event_ = std::make_shared<cuda::Event>(stream.device().index, timing_);
-    event_->record(stream.stream_);
-  }
-  device_ = stream.device();
-  recorded_ = true;
-}
 void Event::make_wait(const Stream& stream) const {
   if (event_ && !stream.device().is_meta()) event_->make_wait(stream.device().index, stream.stream_);
 }
@@ -61,16 +79,6 @@ void Event::synchronize() const {
   if (event_) event_->synchronize();
 }
 bool Event::is_done() const { return !event_ || event_->is_done(); }
-float Event::milliseconds_until(const Event& later) const {
-  FC_CHECK(timing_ && later.timing_, "elapsed_time: got an event without times, expected both made with ",
-           "Event(enable_timing=True)");
-  FC_CHECK(recorded_ && later.recorded_, "elapsed_time: got an event that was never recorded, expected both");
-  FC_CHECK(device_ == later.device_, "elapsed_time: got events of ", to_string(device_), " and ",
-           to_string(later.device_), ", expected one card");
-  FC_CHECK(is_done() && later.is_done(), "elapsed_time: the card has not reached both events yet; ",
-           ".synchronize() the later one first");
-  return event_ ? event_->milliseconds_until(*later.event_) : 0.0f;
-}
 
 void hand_to_reader(const Tensor& t, int64_t reader) {
   if (t.device().type != DeviceType::cuda) return;
@@ -104,7 +112,6 @@ Device card_of_address(uintptr_t address) {
   return Device{DeviceType::cuda, int16_t(card)};
 }
 #else
-Stream::Stream(Device device) : device_(device) {}
 Stream::Stream(Device device, std::optional<uintptr_t>) : device_(device) { check_card("Stream", device); }
 Stream Stream::current(Device device) {
   check_card("current_stream", device);
@@ -114,17 +121,9 @@ uintptr_t Stream::handle() const { return 0; }
 bool Stream::is_done() const { return true; }
 void Stream::synchronize() const {}
 Stream Stream::make_current() const { return *this; }
-void Event::record(const Stream& stream) {
-  device_ = stream.device();
-  recorded_ = true;
-}
 void Event::make_wait(const Stream&) const {}
 void Event::synchronize() const {}
 bool Event::is_done() const { return true; }
-float Event::milliseconds_until(const Event& later) const {
-  FC_CHECK(recorded_ && later.recorded_, "elapsed_time: got an event that was never recorded, expected both");
-  return 0.0f;
-}
 void hand_to_reader(const Tensor&, int64_t) {}
 StreamsMeet::StreamsMeet(const StreamedStorage& memory) : device_(memory.device) {}
 StreamsMeet::~StreamsMeet() {}
