@@ -5,6 +5,9 @@ from __future__ import annotations
 import importlib.util
 import json
 import math
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -171,6 +174,23 @@ def test_race_with_ourselves():
         assert row["best"] in row["ours"]
         assert 0 < row["ours"]["im2col"]["min"] <= row["ours"]["im2col"]["median"]
         assert row["peak_flops"] > 1e9
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs /proc")
+def test_a_turn_ends_when_the_threads_of_that_side_sleep():
+    spin = "import sys, threading, time; sys.stdin.readline(); t = time.time() + 0.2\n"
+    spin += "def run():\n while time.time() < t: pass\n"
+    spin += (
+        "threading.Thread(target=run).start(); print('{\"seconds\": 1}', flush=True); sys.stdin.readline()"
+    )
+    process = subprocess.Popen([sys.executable, "-c", spin], stdin=-1, stdout=-1, text=True)
+    side = race.Side.__new__(race.Side)
+    side.name, side.process = "spinning", process
+    start = time.monotonic()
+    assert side.time("x", 1) == 1
+    assert time.monotonic() - start > 0.15
+    assert not race.computes(process.pid)
+    side.close()
 
 
 @pytest.mark.skipif(not HAS_TORCH, reason="torch is not installed")

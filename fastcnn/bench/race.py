@@ -1,17 +1,24 @@
-"""Times jobs on both sides, in turns. The sides are processes; the one that waits is blocked on its pipe."""
+"""Times jobs on both sides, in turns. The sides are processes; the one that waits is blocked on its pipe.
+
+A side's turn ends when its threads sleep: OpenMP's spin for some milliseconds after their work, on the CPU that the
+other side's second thread wants (seen: that side at half its speed in most samples of 5 ms).
+"""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from fastcnn.bench import stats
 
 RIVALS = ("torch", "torch-tuned", "torch-bf16", "onnxruntime")
+_SETTLE_SECONDS = 0.5  # at most
 _TUNED = {  # what a careful user of torch sets: no page faults after the first step, huge pages
     "THP_MEM_ALLOC_ENABLE": "1",
     "GLIBC_TUNABLES": "glibc.malloc.mmap_threshold=4294967296:glibc.malloc.trim_threshold=4294967296"
@@ -60,6 +67,14 @@ class Side:
             raise RuntimeError(f"{self.name}: {answer['error']}")
         return answer
 
+    def time(self, variant: str, calls: int) -> float:
+        """Seconds that so many calls take; returns when the process is idle again."""
+        seconds: float = self.ask("time", variant=variant, calls=calls)["seconds"]
+        end = time.monotonic() + _SETTLE_SECONDS
+        while computes(self.process.pid) and time.monotonic() < end:
+            time.sleep(0.0005)
+        return seconds
+
     def close(self) -> None:
         """Ends the process by closing its pipe."""
         for pipe in (self.process.stdin, self.process.stdout):
@@ -72,6 +87,15 @@ class Side:
 
     def __exit__(self, *exc: Any) -> None:
         self.close()
+
+
+def computes(pid: int) -> bool:
+    """Whether a thread of the process runs or wants to; False where the system does not tell."""
+    for stat in Path(f"/proc/{pid}/task").glob("*/stat"):
+        with contextlib.suppress(OSError):  # that thread has just ended
+            if stat.read_text().rpartition(")")[2].split()[0] == "R":
+                return True
+    return False
 
 
 class Effort(NamedTuple):
@@ -102,7 +126,7 @@ def race(job: dict[str, Any], ours: Side, rivals: list[Side], effort: Effort) ->
     for turn in range(effort.turns):
         for side, v in entrants if turn % 2 == 0 else reversed(entrants):
             key = side.name, v
-            samples[key].append(side.ask("time", variant=v, calls=calls[key])["seconds"] / calls[key])
+            samples[key].append(side.time(v, calls[key]) / calls[key])
     peaks.append(ours.ask("peak", seconds=0.01)["flops"])
     row: dict[str, Any] = {"job": job, "peak_flops": max(peaks), "peak_moved": max(peaks) / min(peaks) - 1}
     row["ours"] = {v: _times(samples["fastcnn", v]) for side, v in entrants if side is ours}
@@ -135,15 +159,15 @@ def resident(job: dict[str, Any], layouts: dict[str, str], threads: int, calls: 
             idle = side.facts["idle_rss"]
             side.ask("prepare", job={**job, "layout": layout})
             side.ask("forget")
-            side.ask("time", variant=layout, calls=calls)
+            side.time(layout, calls)
             grown[name] = side.ask("rss")["peak_rss"] - idle
     return grown
 
 
 def _calls(side: Side, variant: str, effort: Effort) -> int:
     """As many calls as fill a sample, after a warm-up of three."""
-    side.ask("time", variant=variant, calls=2)
-    once = max(side.ask("time", variant=variant, calls=1)["seconds"], 1e-7)
+    side.time(variant, 2)
+    once = max(side.time(variant, 1), 1e-7)
     return max(1, min(10_000, round(effort.sample_seconds / once + 0.5)))
 
 
