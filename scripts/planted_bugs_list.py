@@ -250,7 +250,8 @@ BUGS: tuple[Bug, ...] = (
     ),
     bug(
         "depthwise: a task clears its neighbour's last sum", "csrc/cpu/conv_depthwise_weight.cpp",
-        "std::fill(partial + tap * p.C + first,", "std::fill(partial + tap * p.C + first - (task > 0),",
+        "std::fill_n(partial, taps * (last - first), 0.0f);",
+        "std::fill_n(partial - (task > 0), taps * (last - first), 0.0f);",
         "a race for the border of two tasks", CONV,
     ),
     bug(

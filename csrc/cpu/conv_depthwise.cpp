@@ -69,6 +69,10 @@ int64_t forward_lines(const ConvProblem& p, const DepthwiseSpace& space, const D
       const int64_t ih = conv_input_index(h, i, p.stride[1], 1, p.pad_low[1], p.in[1], p.pad_mode);
       if (ih < 0 || (!line.filter[0] && !line.filter[1])) continue;
       line.pixels = x.line(n, id, ih, s.lines + count * p.in[2] * p.C);
+      // The rows after these read `step` lines further, of which the last ones are new.
+      const int64_t step = rows * p.stride[1];
+      if (s.ahead && x.in_place && i >= reach - step && ih + step < p.in[1])
+        line.ahead = step * x.volume.axis[1];
       s.rows[count++] = line;
     }
   }
@@ -94,6 +98,9 @@ int64_t backward_lines(const ConvProblem& p, const DepthwiseSpace& space, const 
       }
       if (!line.filter[0] && !line.filter[1]) continue;
       line.pixels = dy.line(n, od / p.stride[0], oh, s.lines + count * p.out[2] * p.C);
+      const int64_t step = std::max<int64_t>(1, 2 / p.stride[1]);
+      if (s.ahead && dy.in_place && oh > high - step && oh + step < p.out[1])
+        line.ahead = step * dy.volume.axis[1];
       s.rows[count++] = line;
     }
   }
@@ -127,6 +134,7 @@ struct Forward {
     k.out[0] = first.pixels;
     k.out[1] = rows > 1 ? second.pixels : nullptr;
     k.out_step = first.step;
+    if (s.ahead && first.in_place && h + 2 * rows <= p.out[1]) k.out_ahead = rows * y.axis[1];
     kernels().depthwise.rows[p.stride[2] - 1][p.filter[2] - 1](&k);
     for (int64_t o = 0; o < rows; ++o) {
       if (finish)
@@ -174,6 +182,7 @@ void backward_input_pair(const ConvProblem& p, const DepthwiseSpace& space, cons
   const DepthwiseOut first(dx, n, d, h, p.C, s.out);
   const DepthwiseOut second(dx, n, d, h + rows - 1, p.C, s.out + p.in[2] * p.C);
   k.out_step = p.stride[2] * first.step;
+  if (s.ahead && first.in_place && h + 2 * rows <= p.in[1]) k.out_ahead = rows * dx.axis[1];
   const int64_t lines = k.line_count;
   int64_t tap_before = 0;
   for (int64_t index = 0; index < conv_phases(p, 2); ++index) {

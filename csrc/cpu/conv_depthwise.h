@@ -48,11 +48,18 @@ struct DepthwiseSpace {
   }
 };
 
+/// Whether lines come from memory rather than from a cache: the next ones are then fetched ahead, at some cost.
+inline bool depthwise_from_memory(const ConvProblem& p) {
+  constexpr int64_t kCacheFloats = int64_t(2) << 20;
+  return p.N * p.C * (p.in_pixels() + p.out_pixels()) > kCacheFloats;
+}
+
 /// One thread's view of its scratch.
 struct DepthwiseScratch {
   DepthwiseLine* rows;
   const float **source, **filter, **line;
   float *lines, *out;
+  bool ahead;  // fetch lines before they are wanted
   DepthwiseScratch(const ConvProblem& p, const DepthwiseSpace& space, int slot) {
     float* base = space.scratch + slot * space.scratch_floats;
     rows = reinterpret_cast<DepthwiseLine*>(base);
@@ -61,6 +68,7 @@ struct DepthwiseScratch {
     line = filter + p.taps();
     lines = base + space.list_floats;
     out = lines + space.line_floats;
+    ahead = depthwise_from_memory(p);
   }
 };
 
@@ -105,16 +113,17 @@ inline const float* depthwise_source_line(const ConvProblem& p, const DepthwiseL
 struct DepthwiseOut {
   float *target, *pixels;
   int64_t step;
+  bool in_place;
   const Volume& v;
   DepthwiseOut(const Volume& volume, int64_t n, int64_t d, int64_t h, int64_t channels, float* staging)
       : v(volume) {
     target = v.data + n * v.batch + d * v.axis[0] + h * v.axis[1];
-    const bool in_place = v.channel == 1 || channels == 1;
+    in_place = v.channel == 1 || channels == 1;
     pixels = in_place ? target : staging;
     step = in_place ? v.axis[2] : channels;
   }
   void store(int64_t width, int64_t channels) const {
-    if (pixels == target) return;
+    if (in_place) return;
     for (int64_t i = 0; i < width; ++i)
       for (int64_t c = 0; c < channels; ++c) target[i * v.axis[2] + c * v.channel] = pixels[i * step + c];
   }

@@ -16,7 +16,7 @@ struct BackwardWeight {
   const DepthwiseSpace& space;
   const DepthwiseLines &x, &dy;
 
-  /// Adds one row of output pixels, channels first .. last - 1, to the sums [tap][channel].
+  /// Adds one row of output pixels, channels first .. last - 1, to the sums [tap][channel - first].
   void row(int64_t index, int64_t first, int64_t last, const DepthwiseScratch& s, float* sums) const {
     const int64_t h = index % p.out[1], d = index / p.out[1] % p.out[0], n = index / p.out[1] / p.out[0];
     const float* dy_line = dy.line(n, d, h, s.out);
@@ -28,7 +28,7 @@ struct BackwardWeight {
         const float* line = depthwise_source_line(p, x, n, d, h, t, r, s.lines + count * p.in[2] * p.C);
         if (!line) continue;
         lines[count] = line + first;
-        line_sums[count++] = sums + (t * p.filter[1] + r) * p.filter[2] * p.C + first;
+        line_sums[count++] = sums + (t * p.filter[1] + r) * p.filter[2] * (last - first);
       }
     if (!depthwise_rows_are_plain(p)) return taps(lines, line_sums, count, dy_line + first, last - first);
     DepthwiseSums k{};
@@ -38,11 +38,16 @@ struct BackwardWeight {
     k.line_step = x.step;
     k.extent = p.in[2];
     k.first = -p.pad_low[2];
-    k.sum_step = p.C;
+    k.sum_step = last - first;
     k.dy = dy_line + first;
     k.dy_step = dy.step;
     k.pixels = p.out[2];
     k.channels = last - first;
+    // Filter rows read lines that the row before read too, but for the last `stride` ones.
+    if (s.ahead && dy.in_place && h + 1 < p.out[1]) k.dy_ahead = dy.volume.axis[1];
+    if (s.ahead && x.in_place &&
+        (h + 1) * p.stride[1] - p.pad_low[1] + (p.filter[1] - 1) * p.dilation[1] < p.in[1])
+      k.line_ahead = p.stride[1] * x.volume.axis[1];
     kernels().depthwise.sums[p.stride[2] - 1][p.filter[2] - 1](&k);
   }
 
@@ -58,7 +63,7 @@ struct BackwardWeight {
               conv_input_index(q, tap, p.stride[2], p.dilation[2], p.pad_low[2], p.in[2], p.pad_mode);
           if (iw >= 0)
             kernels().depthwise.weight(lines[l] + iw * x.step, p.stride[2] * x.step, dy_line + q * dy.step,
-                                       dy.step, pixels, channels, sums[l] + tap * p.C);
+                                       dy.step, pixels, channels, sums[l] + tap * channels);
         };
         for (int64_t q = 0; q < from; ++q) add(q, 1);
         if (to > from) add(from, to - from);
@@ -82,30 +87,36 @@ void depthwise_backward_weight(const ConvArgs& args, const DepthwiseSpace& space
   const int64_t blocks =
       x.in_place && dy.in_place ? std::max<int64_t>(1, std::min(div_up(kTasks, splits), p.C / kChannels)) : 1;
   const int64_t block = div_up(div_up(p.C, blocks), 16) * 16;
+  // Sums of a split, block by block: [tap][channel of the block], near each other whatever C is.
+  const auto place = [&](int64_t split, int64_t first_of_block) {
+    return space.partial + split * sums + taps * first_of_block;
+  };
   parallel_for(
       splits * blocks,
       [&](int64_t task, int slot) {
         const int64_t split = task / blocks, first = std::min(p.C, task % blocks * block);
         const int64_t last = std::min(p.C, first + block);
-        float* partial = space.partial + split * sums;
-        for (int64_t tap = 0; tap < taps; ++tap)
-          std::fill(partial + tap * p.C + first, partial + tap * p.C + last, 0.0f);
+        float* partial = place(split, first);
+        std::fill_n(partial, taps * (last - first), 0.0f);
         const DepthwiseScratch scratch(p, space, slot);
         for (int64_t row = rows * split / splits; row < rows * (split + 1) / splits; ++row)
           work.row(row, first, last, scratch, partial);
       },
       args.threads);
+  const int64_t parts = div_up(block, kChannels);
   parallel_for(
-      div_up(p.C, kChannels),
+      blocks * parts,
       [&](int64_t task, int) {
-        const int64_t first = task * kChannels, last = std::min(p.C, first + kChannels);
+        const int64_t begin = std::min(p.C, task / parts * block), width = std::min(p.C - begin, block);
+        const int64_t first = std::min(width, task % parts * kChannels),
+                      last = std::min(width, first + kChannels);
         for (int64_t tap = 0; tap < taps; ++tap) {
-          float* sum = space.partial + tap * p.C;
+          float* sum = place(0, begin) + tap * width;
           for (int64_t split = 1; split < splits; ++split)
             for (int64_t c = first; c < last; ++c) sum[c] += sum[split * sums + c];
           const int64_t s = tap % p.filter[2], r = tap / p.filter[2] % p.filter[1],
                         t = tap / p.filter[2] / p.filter[1];
-          float* target = dw.data + t * dw.axis[0] + r * dw.axis[1] + s * dw.axis[2];
+          float* target = dw.data + t * dw.axis[0] + r * dw.axis[1] + s * dw.axis[2] + begin * dw.batch;
           for (int64_t c = first; c < last; ++c) target[c * dw.batch] = sum[c];
         }
       },

@@ -13,6 +13,8 @@ constexpr int kDepthwiseStrides = 2;  ///< 1 and 2
 struct DepthwiseLine {
   const float* pixels;
   const float* filter[2];
+  int64_t
+      ahead;  ///< elements to the same pixels of a line that the next rows will be the first to read; 0: there is none
 };
 
 /// Two neighbouring rows of outputs, which share most of the lines that they read:
@@ -26,6 +28,7 @@ struct DepthwiseRows {
   int64_t filter_step;  ///< from tap to tap
   float* out[2];        ///< [1] may be nullptr
   int64_t out_step, pixels;
+  int64_t out_ahead;  ///< elements from an output to the one that a later call will write first; 0: none
   int64_t channels,
       channel_block;          ///< so many at a time along the row: their filters stay in the nearest cache
   const float *scale, *bias;  ///< or nullptr; a scale comes with a bias
@@ -41,6 +44,8 @@ struct DepthwiseSums {
   int64_t sum_step;  ///< from tap to tap
   const float* dy;
   int64_t dy_step, pixels, channels;
+  int64_t line_ahead,
+      dy_ahead;  ///< elements from the last lines, and from dy, to those of the next row; 0: none
 };
 
 struct DepthwiseRow {

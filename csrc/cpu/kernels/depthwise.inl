@@ -4,6 +4,7 @@
 
 #include "cpu/kernels/depthwise.h"
 #include "cpu/kernels/depthwise_rows.inl"
+#include "cpu/kernels/depthwise_sums.inl"
 #include "cpu/kernels/vec.h"
 
 namespace fastcnn::cpu::FC_ISA {
