@@ -1,10 +1,14 @@
 // One pool per process, made on first use and never destroyed (workers may outlive static destructors).
 //
 // A job is published by opening `gate_`: (serial << 32) | (open << 31) | helpers inside. Workers enter by
-// adding one to it while it is open, take tasks from `next_` and leave by subtracting one. The caller takes
-// tasks as well, then closes the gate, so that sleepy workers no longer matter, and waits for the helpers
+// adding one to it while it is open, take tasks and leave by subtracting one. The caller takes tasks as well, then closes
+// the gate, so that sleepy workers no longer matter, and waits for the helpers
 // inside. So a job costs only as many wake-ups as it can use, and nobody waits for a thread that the OS has
 // not scheduled.
+//
+// Each thread begins with its own stretch of the tasks, the same one in every job, then helps with the others'. So what a
+// thread wrote it finds in its own caches when it reads or writes it again: taken in turns from one counter, most lines
+// would come from another core's cache (1x1 24>144@56 on two cores that share no cache: 750 us, by stretches 410).
 #include "cpu/thread_pool.h"
 
 #include <pthread.h>
@@ -121,7 +125,7 @@ class Pool {
   void resize(int workers);
   void make_way();
   void worker_main(int index, uint64_t seen);
-  void take_tasks(int slot, bool check_interrupt);
+  void take_tasks(int slot, int stretch, bool check_interrupt);
   bool poll_interrupt(Clock::time_point* last);
 
   std::mutex job_mutex_;  // held by the caller whose job the workers do
@@ -132,11 +136,14 @@ class Pool {
   // The job; written by its caller while the gate is closed and nobody is inside.
   TaskFn fn_ = nullptr;
   void* context_ = nullptr;
-  int64_t count_ = 0;
-  int helpers_ = 0;                // so many workers may take tasks
-  std::atomic<int> entered_{0};    // gives workers their slots
-  std::atomic<int64_t> next_{0};   // first task not taken
-  std::atomic<bool> stop_{false};  // a task threw, or Ctrl-C
+  int helpers_ = 0;              // so many workers may take tasks
+  std::atomic<int> entered_{0};  // gives workers their slots
+  struct alignas(64) Stretch {
+    std::atomic<int64_t> next{0};  // first task not taken
+    int64_t end = 0;
+  };
+  std::unique_ptr<Stretch[]> stretches_;  // helpers_ + 1 of them; room for every worker and the caller
+  std::atomic<bool> stop_{false};         // a task threw, or Ctrl-C
   std::mutex error_mutex_;
   std::exception_ptr error_;
   int64_t error_task_ = 0;
@@ -185,15 +192,18 @@ void Pool::run_alone(int64_t count, TaskFn fn, void* context) {
   }
 }
 
-void Pool::take_tasks(int slot, bool check_interrupt) {
+void Pool::take_tasks(int slot, int stretch, bool check_interrupt) {
   auto last = Clock::now();
   int64_t task = -1;
   try {
-    while (!stop_.load(std::memory_order_relaxed)) {
-      task = next_.fetch_add(1, std::memory_order_relaxed);
-      if (task >= count_) return;
-      if (check_interrupt && poll_interrupt(&last)) throw Interrupted();
-      fn_(context_, task, slot);
+    for (int i = 0, stretches = helpers_ + 1; i < stretches; ++i) {
+      Stretch& s = stretches_[(stretch + i) % stretches];
+      while (!stop_.load(std::memory_order_relaxed)) {
+        task = s.next.fetch_add(1, std::memory_order_relaxed);
+        if (task >= s.end) break;
+        if (check_interrupt && poll_interrupt(&last)) throw Interrupted();
+        fn_(context_, task, slot);
+      }
     }
   } catch (...) {
     std::lock_guard<std::mutex> lock(error_mutex_);
@@ -223,7 +233,7 @@ void Pool::worker_main(int index, uint64_t seen) {
     while ((gate & kOpen) && gate >> 32 == seen) {
       if (!gate_.compare_exchange_weak(gate, gate + 1)) continue;
       const int ticket = entered_.fetch_add(1, std::memory_order_relaxed);
-      if (ticket < helpers_) take_tasks(ticket + 1, false);
+      if (ticket < helpers_) take_tasks(ticket + 1, index + 1, false);
       const uint64_t before = gate_.fetch_sub(1);
       if ((before & (kOpen | kInside)) == 1 && caller_waits_.load()) {
         std::lock_guard<std::mutex> lock(sleep_mutex_);
@@ -258,6 +268,7 @@ void Pool::resize(int workers) {
     }
     pthread_sigmask(SIG_SETMASK, &old, nullptr);
   }
+  stretches_ = std::make_unique<Stretch[]>(workers_.size() + 1);
   spin_ = static_cast<int>(workers_.size()) < affinity_cpus();
   kept_free_ = -1;
 }
@@ -284,9 +295,14 @@ bool Pool::try_run(int64_t count, TaskFn fn, void* context, int threads) {
 
   fn_ = fn;
   context_ = context;
-  count_ = count;
   helpers_ = static_cast<int>(std::min<int64_t>({count - 1, threads - 1, int64_t(workers_.size())}));
-  next_.store(0, std::memory_order_relaxed);
+  const auto part = [&](int i) {
+    return count / (helpers_ + 1) * i + count % (helpers_ + 1) * i / (helpers_ + 1);
+  };
+  for (int i = 0; i <= helpers_; ++i) {
+    stretches_[i].next.store(part(i), std::memory_order_relaxed);
+    stretches_[i].end = part(i + 1);
+  }
   entered_.store(0, std::memory_order_relaxed);
   stop_.store(false, std::memory_order_relaxed);
   caller_waits_.store(false, std::memory_order_relaxed);
@@ -303,7 +319,7 @@ bool Pool::try_run(int64_t count, TaskFn fn, void* context, int threads) {
   }
   {
     RoleScope scope(Role::caller);
-    take_tasks(0, true);
+    take_tasks(0, 0, true);
   }
   gate_.fetch_and(~kOpen);
   const auto finished = [&] { return (gate_.load() & kInside) == 0; };
