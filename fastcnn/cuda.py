@@ -12,6 +12,9 @@ PyTorch: ``other.wait_stream(stream)``, an :class:`Event`, or a wait of the host
 tensor knows the streams that were given work on it, and whoever gets its memory afterwards waits, on the card, for
 them. So streams change neither what a step allocates nor its peak. ``backward`` runs on the stream that is current when
 it is called. On meta devices streams order nothing.
+
+Copies between the host and a card make the host wait, unless the host's memory is pinned (``Tensor.pin_memory``) and
+the copy is told ``non_blocking=True``. Pinned memory is kept for later use when its tensor is gone and copies are done.
 """
 
 from __future__ import annotations
@@ -30,7 +33,10 @@ __all__ = [
     "current_stream",
     "default_stream",
     "device_count",
+    "empty_pinned_cache",
     "is_available",
+    "pinned_bytes",
+    "pinned_reserved_bytes",
     "stream",
     "synchronize",
 ]
@@ -39,6 +45,22 @@ __all__ = [
 def is_available() -> bool:
     """Whether there is a CUDA device that this build can use."""
     return device_count() > 0
+
+
+def pinned_bytes() -> int:
+    """Bytes of pinned memory that tensors hold, or copies that are not done yet; 0 on machines without a card."""
+    return _core.pinned_stats()["allocated_bytes"]
+
+
+def pinned_reserved_bytes() -> int:
+    """Bytes of pinned memory taken from the system: :func:`pinned_bytes`, and what is kept for later use."""
+    return _core.pinned_stats()["reserved_bytes"]
+
+
+def empty_pinned_cache() -> None:
+    """Gives pinned memory that nobody uses back to the system; waits for all cards."""
+    _core.pinned_stats()  # what is done by now comes back first
+    _core.pinned_empty_cache()
 
 
 class Event:

@@ -91,11 +91,22 @@ def _shape(shape: tuple[Any, ...]) -> tuple[int, ...]:
         raise TypeError(f"empty: shape is {shape!r}, expected ints") from None
 
 
-def empty(*shape: Any, dtype: Any = "float32", device: str = "cpu", requires_grad: bool = False) -> Tensor:
-    """An uninitialised tensor."""
+def empty(
+    *shape: Any,
+    dtype: Any = "float32",
+    device: str = "cpu",
+    requires_grad: bool = False,
+    pin_memory: bool = False,
+) -> Tensor:
+    """An uninitialised tensor; `pin_memory`: in page-locked memory of the CPU (:func:`pin_memory`)."""
     if not isinstance(device, str):
         raise TypeError(f"empty: device is {device!r}, expected a name such as 'cpu' or 'meta'")
-    out = _core.empty(_shape(shape), dtype_name(dtype), device, _TEMPORARY)
+    if pin_memory and device.startswith("cuda"):
+        raise ValueError(f"empty: got pin_memory=True on {device}, expected device='cpu'; leave it out")
+    if pin_memory and _core.device_now(device) == "cpu":
+        out = _core.empty_pinned(_shape(shape), dtype_name(dtype))
+    else:
+        out = _core.empty(_shape(shape), dtype_name(dtype), device, _TEMPORARY)
     return requires_grad_(out) if requires_grad else out
 
 
@@ -135,19 +146,27 @@ class _To(autograd.Function):
     twice = True
 
     @staticmethod
-    def forward(ctx: autograd.Context, x: Tensor, dtype: str, device: str) -> Tensor:
+    def forward(ctx: autograd.Context, x: Tensor, dtype: str, device: str, non_blocking: bool) -> Tensor:
         ctx.source = x.dtype, x.device
-        return _core.to(x, dtype, device, True, _TEMPORARY)
+        return _core.to(x, dtype, device, True, _TEMPORARY, non_blocking)
 
     @staticmethod
     def backward(ctx: autograd.Context, dy: Tensor) -> Any:
-        return _To.apply(dy, *ctx.source), None, None
+        return _To.apply(dy, *ctx.source, False), None, None, None
 
 
-def to(self: Tensor, *args: Any, dtype: Any = None, device: str | None = None, copy: bool = False) -> Tensor:
+def to(
+    self: Tensor, *args: Any, dtype: Any = None, device: str | None = None, copy: bool = False,
+    non_blocking: bool = False,
+) -> Tensor:  # fmt: skip
     """`x.to("float16")`, `x.to("cuda")`, `x.to(device=..., dtype=...)`; x itself if nothing changes.
 
     The memory order is kept. Gradients flow back in x's own dtype and device.
+
+    Args:
+        non_blocking: the host does not wait for a copy between a card and pinned memory. To a card x must be pinned, or
+            this changes nothing. To the CPU the result is pinned, and must not be read before
+            ``fastcnn.cuda.current_stream().synchronize()`` or an event. Conversions of dtype wait all the same.
     """
     for a in args:
         name = a if isinstance(a, str) else dtype_name(a)
@@ -159,12 +178,40 @@ def to(self: Tensor, *args: Any, dtype: Any = None, device: str | None = None, c
     device = self.device if device is None or device == self.device else _core.device_now(device)
     if not copy and dtype == self.dtype and device == self.device:
         return self
-    return _To.apply(self, dtype, device)
+    return _To.apply(self, dtype, device, non_blocking)
+
+
+def is_pinned(self: Tensor) -> bool:
+    """Whether the tensor lies in page-locked memory, fastcnn's or another library's; False without elements."""
+    return _core.is_pinned(self)
+
+
+class _PinMemory(autograd.Function):
+    twice = True
+
+    @staticmethod
+    def forward(ctx: autograd.Context, x: Tensor) -> Tensor:
+        return _core.pin_memory(x)
+
+    @staticmethod
+    def backward(ctx: autograd.Context, dy: Tensor) -> Any:
+        return dy
+
+
+def pin_memory(self: Tensor) -> Tensor:
+    """A copy in page-locked ("pinned") memory, from which cards copy while the host goes on (:func:`to`, non_blocking).
+
+    The memory order is kept. The memory is used again only after the copies from and to it are done. A pinned tensor is
+    returned as it is, one on a meta device too. DeviceError without a card, ValueError for a tensor that is on one.
+    """
+    if self.device.startswith("meta") or is_pinned(self):
+        return self
+    return _PinMemory.apply(self)
 
 
 def clone(self: Tensor) -> Tensor:
     """A copy in the same memory order, with gradient."""
-    return _To.apply(self, self.dtype, self.device)
+    return _To.apply(self, self.dtype, self.device, False)
 
 
 class _Contiguous(autograd.Function):
@@ -201,11 +248,16 @@ def detach(self: Tensor) -> Tensor:
     return _core.detach(self)
 
 
-def copy_(self: Tensor, source: Any) -> Tensor:
-    """Writes `source` (tensor, array or number), broadcast and converted, into this tensor."""
+def copy_(self: Tensor, source: Any, non_blocking: bool = False) -> Tensor:
+    """Writes `source` (tensor, array or number), broadcast and converted, into this tensor.
+
+    Args:
+        non_blocking: the host does not wait for a copy between a card and pinned memory, as in :func:`to`; it must
+            leave that memory alone until the copy is done.
+    """
     inplace_target(self, "copy_")
     source = source if isinstance(source, Tensor) else tensor(source, device="cpu")
-    _core.copy_(self, source)
+    _core.copy_(self, source, non_blocking)
     return self
 
 
@@ -284,7 +336,8 @@ def _attach() -> None:
     """Gives the compiled class its Python half."""
     own = dict(
         requires_grad_=requires_grad_, to=to, clone=clone, contiguous=contiguous, numpy=numpy, detach=detach,
-        copy_=copy_, fill_=fill_, zero_=zero_, item=item, backward=autograd.backward,
+        copy_=copy_, is_pinned=is_pinned, pin_memory=pin_memory,
+        fill_=fill_, zero_=zero_, item=item, backward=autograd.backward,
         register_hook=autograd.register_hook, retain_grad=autograd.retain_grad,
         __repr__=_repr, __bool__=_truth, __len__=_length,
         __float__=lambda self: float(item(self)), __int__=lambda self: int(item(self)),

@@ -15,10 +15,10 @@ _BATCH = _core.CATEGORY["batch"]
 
 
 def to_batch(array: Any, device: str, dtype: str | None = None) -> Any:
-    """A copy of a NumPy batch (or a tuple of them) on a device, counted as `batch` memory."""
+    """A copy of a batch (an array, a tensor or a tuple of them) on a device, counted as `batch` memory."""
     if isinstance(array, (tuple, list)):
         return tuple(to_batch(a, device, dtype) for a in array)
-    source = fastcnn.from_numpy(array)
+    source = array if isinstance(array, Tensor) else fastcnn.from_numpy(array)
     kind = dtype if dtype is not None and source.dtype.startswith(("float", "bfloat")) else source.dtype
     return _core.to(source, kind, device, False, _BATCH)
 

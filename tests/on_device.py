@@ -44,6 +44,7 @@ NOT_RUN: dict[str, str] = {
     "test_conv_cuda.py": "names its devices; runs on the emulated build without FASTCNN_TEST_DEVICE",
     "test_cuda_streams.py": "names its devices; runs on the emulated build without FASTCNN_TEST_DEVICE",
     "test_cuda_dlpack.py": "names its devices; runs on the emulated build without FASTCNN_TEST_DEVICE",
+    "test_pinned.py": "names its devices; runs on the emulated build without FASTCNN_TEST_DEVICE",
     "test_gpu_check.py": _HOST,
     "test_large_index.py": "sizes that an emulated card takes minutes for",
 }  # fmt: skip

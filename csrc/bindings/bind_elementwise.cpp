@@ -2,6 +2,7 @@
 #include "bindings/casters.h"
 #include "ops/activation_mask.h"
 #include "ops/elementwise.h"
+#include "ops/transfer.h"
 
 namespace fastcnn {
 
@@ -59,17 +60,24 @@ void bind_elementwise(py::module_& m) {
            py::arg("op"), py::arg("y"), py::arg("p0") = 0.0, py::arg("p1") = 0.0)
       .def("output", &ops::ActivationMask::output)
       .def("backward", &ops::ActivationMask::backward, py::arg("dy"), release_gil());
-  m.def("copy_", &ops::copy_, release_gil());
+  m.def("copy_", &ops::copy_, py::arg("target"), py::arg("source"), py::arg("non_blocking") = false,
+        release_gil());
   m.def(
       "to",
-      [](T x, DType dtype, Device device, bool keep_order, int category) {
-        return ops::to(x, dtype, device, keep_order, category_of(category));
+      [](T x, DType dtype, Device device, bool keep_order, int category, bool non_blocking) {
+        return ops::to(x, dtype, device, keep_order, category_of(category), non_blocking);
       },
-      release_gil());
+      py::arg("x"), py::arg("dtype"), py::arg("device"), py::arg("keep_order"), py::arg("category"),
+      py::arg("non_blocking") = false, release_gil());
+  m.def("pin_memory", &ops::pin_memory, release_gil());
+  m.def("is_pinned", &ops::is_pinned);
   m.def("contiguous", &ops::contiguous, release_gil());
   m.def("fill_", &ops::fill_, release_gil());
   m.def("empty", [](const Dims& shape, DType dtype, Device device, int category) {
     return ops::empty(shape, dtype, device, category_of(category));
+  });
+  m.def("empty_pinned", [](const Dims& shape, DType dtype) {
+    return ops::empty_pinned(shape, contiguous_strides(shape), dtype);
   });
   m.def("empty_channels_last", [](const Dims& shape, DType dtype, Device device, int category) {
     return ops::empty_channels_last(shape, dtype, device, category_of(category));

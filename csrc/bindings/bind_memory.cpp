@@ -10,8 +10,7 @@
 namespace fastcnn {
 namespace {
 
-py::dict stats_dict(Device device) {
-  const MemoryStats s = allocator_for(device).stats();
+py::dict stats_dict(const MemoryStats& s) {
   py::dict d;
   d["allocated_bytes"] = s.allocated_bytes;
   d["peak_bytes"] = s.peak_bytes;
@@ -103,11 +102,13 @@ py::list Trace::list() const {
 void bind_memory(py::module_& m) {
   m.attr("MEMORY_BLOCK_BYTES") = Allocator::kAlignBytes;
   m.attr("MEMORY_SEGMENT_BYTES") = Allocator::kSegmentBytes;
-  m.def("memory_stats", &stats_dict);
+  m.def("memory_stats", [](Device d) { return stats_dict(allocator_for(d).stats()); });
   m.def("memory_reset_peak", [](Device d) { allocator_for(d).reset_peak(); });
   m.def("memory_set_limit",
         [](Device d, std::optional<size_t> bytes) { allocator_for(d).set_limit(bytes.value_or(SIZE_MAX)); });
   m.def("memory_empty_cache", [](Device d) { allocator_for(d).empty_cache(); });
+  m.def("pinned_stats", [] { return stats_dict(pinned_stats()); });
+  m.def("pinned_empty_cache", [] { pinned_allocator().empty_cache(); }, release_gil());
   m.def("memory_start_trace", [](Device d) { allocator_for(d).start_trace(); });
   py::class_<Trace>(m, "Trace")
       .def("__len__", [](const Trace& t) { return t.events.size(); })

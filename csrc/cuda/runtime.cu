@@ -90,23 +90,50 @@ void give_memory(int device, void* data) {
   cudaGetLastError();
 }
 
+void* take_host_memory(size_t bytes) {
+  void* data = nullptr;
+  const cudaError_t e = cudaMallocHost(&data, bytes);
+  if (e == cudaErrorMemoryAllocation) {
+    cudaGetLastError();
+    return nullptr;
+  }
+  check(e, "memory");
+  return data;
+}
+
+void give_host_memory(void* data) {
+  cudaFreeHost(data);
+  cudaGetLastError();
+}
+
+bool is_page_locked(const void* host) {
+  cudaPointerAttributes memory;
+  check(cudaPointerGetAttributes(&memory, host), "memory");
+  return memory.type == cudaMemoryTypeHost;
+}
+
 bool exact_memory() {
   const char* memory = std::getenv("FASTCNN_EMULATOR_MEMORY");
   return kEmulated && !(memory && std::string(memory) == "segments");
 }
 
-void copy_to_device(void* device, const void* host, size_t bytes, void* stream) {
+bool copy_to_device(void* device, const void* host, size_t bytes, void* stream, bool wait) {
   const auto s = static_cast<cudaStream_t>(stream);
   check(cudaMemcpyAsync(device, host, bytes, cudaMemcpyHostToDevice, s), "copy");
-  cudaPointerAttributes memory;  // pageable memory has been read by now, page-locked memory has not
+  cudaPointerAttributes memory;  // pageable memory has been read by now
   check(cudaPointerGetAttributes(&memory, host), "copy");
-  if (memory.type != cudaMemoryTypeUnregistered) check(cudaStreamSynchronize(s), "copy");
+  if (memory.type == cudaMemoryTypeUnregistered) return false;
+  if (!wait && memory.type == cudaMemoryTypeHost) return true;
+  check(cudaStreamSynchronize(s), "copy");
+  return false;
 }
 
-void copy_to_host(void* host, const void* device, size_t bytes, void* stream) {
+bool copy_to_host(void* host, const void* device, size_t bytes, void* stream, bool wait) {
   const auto s = static_cast<cudaStream_t>(stream);
   check(cudaMemcpyAsync(host, device, bytes, cudaMemcpyDeviceToHost, s), "copy");
+  if (!wait && is_page_locked(host)) return true;
   check(cudaStreamSynchronize(s), "copy");
+  return false;
 }
 
 void copy_between_devices(void* to, int to_device, const void* from, int from_device, size_t bytes) {

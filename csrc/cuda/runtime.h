@@ -29,10 +29,15 @@ void give_memory(int device, void* data);
 /// FASTCNN_EMULATOR_MEMORY=segments asks for what a card does, so that memory that is used again too early shows.
 bool exact_memory();
 
-// Copies of the card in use, in the stream's turn. Host memory may be used again when they return.
-void copy_to_device(void* device, const void* host, size_t bytes, void* stream);
-/// Waits for the data.
-void copy_to_host(void* host, const void* device, size_t bytes, void* stream);
+/// Page-locked memory of the host, for every card; nullptr if there is no more.
+void* take_host_memory(size_t bytes);
+void give_host_memory(void* data);
+bool is_page_locked(const void* host);
+
+// Copies of the card in use, in the stream's turn. Host memory may be used again when they return, unless they return
+// true: `wait` was false, the memory is page-locked, and the stream may still be at work on it.
+bool copy_to_device(void* device, const void* host, size_t bytes, void* stream, bool wait = true);
+bool copy_to_host(void* host, const void* device, size_t bytes, void* stream, bool wait = true);
 /// From one card to another (or the same): waits for both.
 void copy_between_devices(void* to, int to_device, const void* from, int from_device, size_t bytes);
 

@@ -95,7 +95,7 @@ struct MemoryStats {
   size_t allocated_bytes = 0, peak_bytes = 0, reserved_bytes = 0, peak_reserved_bytes = 0;
   size_t limit_bytes = SIZE_MAX;
   uint64_t allocations = 0;
-  size_t external_bytes = 0;  ///< borrowed memory (from_numpy, DLPack), outside the peak
+  size_t external_bytes = 0;  ///< borrowed memory (from_numpy, DLPack, pinned), outside the peak
 };
 
 class Allocator {

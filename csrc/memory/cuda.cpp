@@ -1,4 +1,4 @@
-// Memory of a card, and of other libraries there.
+// Memory of a card, of other libraries there, and of the host where cards copy from and to it.
 #include "common/check.h"
 #include "memory/sources.h"
 #include "memory/storage.h"
@@ -37,7 +37,56 @@ class CudaSource final : public Source {
   uintptr_t next_ = uintptr_t{1} << 60;
 };
 
+class PinnedSource final : public Source {
+ public:
+  void* reserve(size_t bytes) override {
+    const size_t total = system_memory_bytes();  // who locks more than that is killed
+    if (bytes > total || taken_ > total - bytes) return nullptr;
+    void* data = cuda_memory.take_host(bytes);
+    if (data) taken_ += bytes;
+    return data;
+  }
+  void release(void* data, size_t bytes) override {
+    cuda_memory.give_host(data);
+    taken_ -= bytes;
+  }
+
+ private:
+  size_t taken_ = 0;  // the allocator calls under its lock
+};
+
+struct PinnedBlock {
+  explicit PinnedBlock(size_t bytes) : block(pinned_allocator().allocate(bytes)) {}
+  ~PinnedBlock() { pinned_allocator().free(block); }
+  PinnedBlock(const PinnedBlock&) = delete;
+  PinnedBlock& operator=(const PinnedBlock&) = delete;
+  const Block block;
+};
+
 }  // namespace
+
+Allocator& pinned_allocator() {
+  static auto* a =
+      new Allocator(Device{}, std::make_unique<PinnedSource>());  // never destroyed, like the others
+  return *a;
+}
+
+std::shared_ptr<Storage> new_pinned_storage(size_t bytes) {
+  device_props(Device{DeviceType::cuda, 0});  // throws: there is no card
+  cuda_memory.drop_done();                    // their blocks can be had again
+  auto storage = std::make_shared<BorrowedStorage>();
+  const auto owner = std::make_shared<PinnedBlock>(bytes);
+  storage->data = owner->block.data;
+  storage->bytes = bytes;
+  storage->owner = owner;
+  allocator_for(storage->device).add_external(int64_t(bytes));
+  return storage;
+}
+
+MemoryStats pinned_stats() {
+  if (cuda_memory.drop_done) cuda_memory.drop_done();
+  return pinned_allocator().stats();
+}
 
 void set_cuda_memory(const CudaMemory& memory) { cuda_memory = memory; }
 

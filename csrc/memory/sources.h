@@ -19,6 +19,10 @@ struct CudaMemory {
   void (*wait_for)(int device, StreamSet streams);  ///< Source::wait_for
   /// Drops `owner`, now or later, once the streams have done what they were given.
   void (*drop_after)(int device, StreamSet streams, std::shared_ptr<void> owner);
+  /// Drops what can be dropped by now.
+  void (*drop_done)();
+  void* (*take_host)(size_t bytes);  ///< page-locked; nullptr if there is no more
+  void (*give_host)(void* data);
 };
 void set_cuda_memory(const CudaMemory& memory);
 /// Of cuda:`device`, which must be there.

@@ -60,6 +60,14 @@ struct BorrowedStorage final : StreamedStorage {
   ~BorrowedStorage() override;
 };
 
+/// Page-locked memory of the host. It is borrowed from an allocator of its own, which works as the others do and is not
+/// counted with the CPU's. Whoever starts a copy that goes on lets the stream hold the storage until it is done
+/// (CudaMemory::drop_after), so a block that comes back is idle. DeviceError if there is no card.
+std::shared_ptr<Storage> new_pinned_storage(size_t bytes);
+Allocator& pinned_allocator();
+/// Without the memory of copies that are done by now.
+MemoryStats pinned_stats();
+
 /// Tells the trace that a holder of `t`'s memory came or went; borrowed memory is not traced.
 inline void hold(const Tensor& t, Category category) {
   if (auto* s = dynamic_cast<AllocatedStorage*>(t.storage.get()))

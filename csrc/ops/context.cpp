@@ -6,18 +6,34 @@
 
 namespace fastcnn::ops {
 
-Tensor empty_strided(const Dims& shape, const Dims& strides, DType dtype, Device device, Category category) {
+namespace {
+
+size_t bytes_of(const Dims& shape, DType dtype) {
   for (int64_t extent : shape)
     FC_CHECK(extent >= 0, "empty: negative extent, got shape ", to_string(shape), ", expected 0 or more");
   const int64_t count = numel(shape);
   FC_CHECK(count <= INT64_MAX / int64_t(size_of(dtype)), "empty: shape ", to_string(shape), " of ",
            name_of(dtype), " has more than 2^63 bytes");
+  return size_t(count) * size_of(dtype);
+}
+
+Tensor on(std::shared_ptr<Storage> storage, const Dims& shape, const Dims& strides, DType dtype) {
   Tensor t;
   t.shape = shape;
   t.strides = strides;
   t.dtype = dtype;
-  t.storage = new_storage(device, size_t(count) * size_of(dtype), category);
+  t.storage = std::move(storage);
   return t;
+}
+
+}  // namespace
+
+Tensor empty_strided(const Dims& shape, const Dims& strides, DType dtype, Device device, Category category) {
+  return on(new_storage(device, bytes_of(shape, dtype), category), shape, strides, dtype);
+}
+Tensor empty_pinned(const Dims& shape, const Dims& strides, DType dtype) {
+  OpScope scope("pin_memory");
+  return on(new_pinned_storage(bytes_of(shape, dtype)), shape, strides, dtype);
 }
 Tensor empty(const Dims& shape, DType dtype, Device device, Category category) {
   return empty_strided(shape, contiguous_strides(shape), dtype, device, category);

@@ -62,6 +62,8 @@ Tensor empty_channels_last(const Dims& shape, DType dtype, Device device,
                            Category category = Category::temporary);
 Tensor empty_strided(const Dims& shape, const Dims& strides, DType dtype, Device device,
                      Category category = Category::temporary);
+/// On the CPU, in page-locked memory; DeviceError without a card.
+Tensor empty_pinned(const Dims& shape, const Dims& strides, DType dtype);
 /// Same shape and memory order as `t` (dense), by default the same dtype.
 Tensor empty_like(const Tensor& t);
 Tensor empty_like(const Tensor& t, DType dtype);

@@ -114,7 +114,7 @@ Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b) {
 
 // ---- copies ---------------------------------------------------------------------------------------------
 
-void copy_(const Tensor& dst, const Tensor& src) {
+void copy_(const Tensor& dst, const Tensor& src, bool non_blocking) {
   OpScope scope("copy");
   check_writable("copy_", dst);
   const Tensor from = unaliased(dst, src, true).expand(dst.shape);
@@ -124,16 +124,19 @@ void copy_(const Tensor& dst, const Tensor& src) {
   } else if (!to.is_meta() || device_props(to).backend == DeviceType::cuda) {
     FC_CHECK(to.is_meta() || !src.device().is_meta(), "copy_: a meta tensor has no data to copy to ",
              to_string(to));
-    copy_across(dst, from);
+    copy_across(dst, from, non_blocking);
   }  // else a twin of the CPU, which takes any data: there is nothing to move
   changed(dst);
 }
 
-Tensor to(const Tensor& x, DType dtype, Device device, bool keep_order, Category category) {
+Tensor to(const Tensor& x, DType dtype, Device device, bool keep_order, Category category,
+          bool non_blocking) {
   OpScope scope("to");
-  Tensor y = empty_strided(x.shape, keep_order ? strides_like(x) : contiguous_strides(x.shape), dtype, device,
-                           category);
-  copy_(y, x);
+  const Dims strides = keep_order ? strides_like(x) : contiguous_strides(x.shape);
+  const bool pinned = non_blocking && device == Device{} && x.device().type == DeviceType::cuda;
+  Tensor y = pinned ? empty_pinned(x.shape, strides, dtype)
+                    : empty_strided(x.shape, strides, dtype, device, category);
+  copy_(y, x, non_blocking);
   y.storage->version = 0;
   return y;
 }

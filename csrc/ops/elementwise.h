@@ -18,11 +18,12 @@ void binary_(Binary op, const Tensor& a, const Tensor& b, double p0 = 0, double 
 Tensor binary_scalar(Binary op, const Tensor& x, double scalar, bool reversed, double p0 = 0, double p1 = 0);
 Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b);
 
-/// dst = src with conversion of dtype and memory order; src is broadcast to dst.
-void copy_(const Tensor& dst, const Tensor& src);
-/// A copy with the given dtype and device; memory order kept when `keep_order`, else contiguous.
+/// dst = src with conversion of dtype and memory order; src is broadcast to dst. `non_blocking`: copy_across.
+void copy_(const Tensor& dst, const Tensor& src, bool non_blocking = false);
+/// A copy with the given dtype and device; memory order kept when `keep_order`, else contiguous. From a card to the CPU
+/// `non_blocking` makes it in page-locked memory.
 Tensor to(const Tensor& x, DType dtype, Device device, bool keep_order,
-          Category category = Category::temporary);
+          Category category = Category::temporary, bool non_blocking = false);
 /// x itself if it already has that memory order, else a copy tagged `layout`.
 Tensor contiguous(const Tensor& x, bool channels_last);
 void fill_(const Tensor& x, double value);

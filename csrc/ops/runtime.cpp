@@ -30,7 +30,8 @@ void initialize_runtime() {
   refresh_cpu_props();
   set_cuda_devices({cuda::device_count, cuda::why_no_device, cuda::props_of});
   set_cuda_memory({cuda::take_memory, cuda::give_memory, cuda::exact_memory(), cuda::current_set,
-                   cuda::wait_for, cuda::drop_after});
+                   cuda::wait_for, cuda::drop_after, cuda::drop_done, cuda::take_host_memory,
+                   cuda::give_host_memory});
 }
 Context context_of(Device device) {
   return Context{device, device.type == DeviceType::cuda ? cuda::current_handle(device.index) : nullptr};

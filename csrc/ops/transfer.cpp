@@ -1,6 +1,7 @@
 #include "ops/transfer.h"
 
 #include "cuda/runtime.h"
+#include "cuda/streams.h"
 #include "ops/elementwise.h"
 
 namespace fastcnn::ops {
@@ -17,24 +18,25 @@ bool same_layout(const Tensor& a, const Tensor& b) {
 }
 
 // Dense tensors of one layout and dtype.
-void copy_bytes([[maybe_unused]] const Tensor& dst, [[maybe_unused]] const Tensor& src) {
+void copy_bytes([[maybe_unused]] const Tensor& dst, [[maybe_unused]] const Tensor& src,
+                [[maybe_unused]] bool non_blocking) {
 #if defined(FC_WITH_CUDA)
   const size_t bytes = size_t(dst.numel()) * size_of(dst.dtype);
   const Device to = dst.device(), from = src.device();
   if (to.type == DeviceType::cuda && from.type == DeviceType::cuda)
     return cuda::copy_between_devices(dst.raw(), to.index, src.raw(), from.index, bytes);
-  if (to.type == DeviceType::cuda) {
-    use_device(to);
-    return cuda::copy_to_device(dst.raw(), src.raw(), bytes, context_of(to).stream);
-  }
-  use_device(from);
-  cuda::copy_to_host(dst.raw(), src.raw(), bytes, context_of(from).stream);
+  const bool there = to.type == DeviceType::cuda;
+  const Device card = there ? to : from;
+  use_device(card);
+  const bool goes_on = (there ? cuda::copy_to_device : cuda::copy_to_host)(
+      dst.raw(), src.raw(), bytes, context_of(card).stream, !non_blocking);
+  if (goes_on) cuda::drop_after(card.index, cuda::current_set(card.index), there ? src.storage : dst.storage);
 #endif
 }
 
 }  // namespace
 
-void copy_across(const Tensor& dst, const Tensor& src) {
+void copy_across(const Tensor& dst, const Tensor& src, bool non_blocking) {
   if (dst.numel() == 0) return;
   // 1. Where the bytes land: dst itself, or a dense tensor beside it.
   const Tensor landing = dst.is_dense() ? dst : empty_like(dst);
@@ -49,13 +51,30 @@ void copy_across(const Tensor& dst, const Tensor& src) {
   }
   // 3. The way across, then the receiver's order and dtype.
   if (same_layout(sent, landing)) {
-    if (!landing.device().is_meta()) copy_bytes(landing, sent);
+    if (!landing.device().is_meta()) copy_bytes(landing, sent, non_blocking);
   } else {
     const Tensor received = empty_strided(sent.shape, sent.strides, sent.dtype, landing.device());
-    if (!landing.device().is_meta()) copy_bytes(received, sent);
+    if (!landing.device().is_meta()) copy_bytes(received, sent, non_blocking);
     copy_(landing, received);
   }
   if (landing.storage != dst.storage) copy_(dst, landing);
+}
+
+Tensor pin_memory(const Tensor& x) {
+  FC_CHECK(x.device() == kHost, "pin_memory: got a tensor on ", to_string(x.device()),
+           ", expected cpu; cards copy from and to the host's memory");
+  Tensor y = empty_pinned(x.shape, strides_like(x), x.dtype);
+  copy_(y, x);
+  y.storage->version = 0;
+  return y;
+}
+
+bool is_pinned([[maybe_unused]] const Tensor& x) {
+#if defined(FC_WITH_CUDA)
+  return x.device() == kHost && x.numel() && cuda_device_count() && cuda::is_page_locked(x.raw());
+#else
+  return false;
+#endif
 }
 
 int64_t read_back(const int64_t* p, [[maybe_unused]] Device device) {

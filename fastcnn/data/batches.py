@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
+
+from fastcnn.arrays import checked
+from fastcnn.tensor import empty
 
 
 def stratified_split(labels: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -38,6 +42,9 @@ class Batches:
         batch_size: the last batch may be smaller unless `drop_last`.
         shuffle: a new order for each pass.
         seed: of the shuffles.
+        pin_memory: batches are tensors in pinned memory, each its own, for ``batch.to("cuda", non_blocking=True)``.
+
+    DeviceError for `pin_memory` without a card.
     """
 
     def __init__(
@@ -48,6 +55,7 @@ class Batches:
         shuffle: bool = True,
         seed: int = 0,
         drop_last: bool = False,
+        pin_memory: bool = False,
     ) -> None:
         if len(inputs) != len(targets):
             raise ValueError(
@@ -55,7 +63,10 @@ class Batches:
             )
         if batch_size < 1:
             raise ValueError(f"Batches: batch_size is {batch_size}, expected at least 1")
-        self.inputs, self.targets = inputs, targets
+        if pin_memory:
+            inputs, targets = (checked(np.asarray(a), "Batches") for a in (inputs, targets))
+            empty(0, device="cpu", pin_memory=True)  # an error here, not at the first batch
+        self.inputs, self.targets, self.pin_memory = inputs, targets, pin_memory
         self.batch_size, self.shuffle, self.seed, self.drop_last = batch_size, shuffle, seed, drop_last
         self.passes = 0
 
@@ -63,7 +74,15 @@ class Batches:
         n = len(self.inputs)
         return n // self.batch_size if self.drop_last else -(-n // self.batch_size)
 
-    def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def _take(self, array: np.ndarray, chosen: np.ndarray) -> Any:
+        if not self.pin_memory:
+            return array[chosen]
+        out = empty(len(chosen), *array.shape[1:], dtype=array.dtype, device="cpu", pin_memory=True)
+        if out.device == "cpu":
+            np.take(array, chosen, axis=0, out=out.numpy(), mode="clip")  # "raise" would make a copy first
+        return out
+
+    def __iter__(self) -> Iterator[tuple[Any, Any]]:
         n = len(self.inputs)
         order = np.arange(n)
         if self.shuffle:
@@ -71,4 +90,4 @@ class Batches:
         self.passes += 1
         for i in range(len(self)):
             chosen = order[i * self.batch_size : (i + 1) * self.batch_size]
-            yield self.inputs[chosen], self.targets[chosen]
+            yield self._take(self.inputs, chosen), self._take(self.targets, chosen)

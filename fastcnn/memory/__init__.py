@@ -2,7 +2,8 @@
 
 Every byte of a device comes from one allocator. Sizes are counted in its blocks, that is rounded up to 512
 bytes, so the figures of a twin (``"meta"``) and of its device are the same to the byte. Memory that is only
-borrowed (``from_numpy``, ``from_dlpack``) is not counted.
+borrowed (``from_numpy``, ``from_dlpack``) is not counted, nor is pinned memory, which has counters of its own
+(``fastcnn.cuda.pinned_bytes``).
 
 - before: :func:`estimate`, :func:`estimate_step`, :func:`max_batch_size`, :func:`plan`, :func:`check`
 - meanwhile: :class:`track`, and the counters
