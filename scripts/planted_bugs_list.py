@@ -31,6 +31,7 @@ def bug(
 CONV = "tests/test_conv.py"
 CHOICE = "tests/test_conv_choice.py"
 ON_CUDA = "tests/test_conv_cuda.py"
+PINNED = "tests/test_pinned.py"
 RULES = "tests/test_kernel_rules.py"
 TF32 = (
     "vset([](float f) { uint32_t u; __builtin_memcpy(&u, &f, 4); u &= 0xFFFFE000u; __builtin_memcpy(&f, &u, 4); "
@@ -71,6 +72,23 @@ BUGS: tuple[Bug, ...] = (
         "case PadMode::reflect: return i < 0 ? -i : 2 * (extent - 1) - i;",
         "case PadMode::reflect: return i < 0 ? -i : 2 * extent - 1 - i;",
         "reflect padding behind the input", CONV,
+    ),
+    # ---- copies between the host and a card, on the emulated one ----
+    bug(
+        "pinned: the host goes on though it was not told so, to the card", "csrc/cuda/runtime.cu",
+        "if (!wait && memory.type == cudaMemoryTypeHost) return true;",
+        "if ((!wait || true) && memory.type == cudaMemoryTypeHost) return true;",
+        "the card reads what was written later", PINNED,
+    ),
+    bug(
+        "pinned: the host goes on though it was not told so, to the host", "csrc/cuda/runtime.cu",
+        "if (!wait && is_page_locked(host)) return true;", "if ((!wait || true) && is_page_locked(host)) return true;",
+        "the host reads what is not there yet", PINNED,
+    ),
+    bug(
+        "pinned: memory is used again before the copies are done", "csrc/cuda/streams.cu",
+        "leaving().add(numbers().ends_of(device, streams & ~kUnknownStreams), std::move(owner));",
+        "leaving().add({}, std::move(owner));", "a copy takes bytes of the next tensor", PINNED,
     ),
     # ---- convolution: CUDA's rows, on the emulated card ----
     bug(
