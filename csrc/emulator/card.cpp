@@ -28,40 +28,33 @@ const Card* find_card(const std::string& key) {
   return nullptr;
 }
 
-std::string variable(const char* name, const std::string& otherwise) {
-  const char* value = std::getenv(name);
-  return value ? value : otherwise;
-}
-[[noreturn]] void refuse_value(const char* name, const std::string& value, const char* expected) {
-  throw std::invalid_argument(text(name, ": unknown value, got ", value, ", expected ", expected));
-}
 bool is_number(const std::string& text) {
   return !text.empty() && text.size() < 19 && text.find_first_not_of("0123456789") == std::string::npos;
 }
 
+template <class Fits>
+std::string variable(const char* name, const std::string& otherwise, const char* expected, Fits fits) {
+  const char* value = std::getenv(name);
+  if (!value) return otherwise;
+  if (fits(std::string(value))) return value;
+  throw std::invalid_argument(text(name, ": unknown value, got ", value, ", expected ", expected));
+}
+
 }  // namespace
 
-Settings::Settings() : card(variable("FASTCNN_EMULATOR_CARD", "a100")) {
-  if (!find_card(card)) refuse_value("FASTCNN_EMULATOR_CARD", card, "t4, a100 or h200");
-  const std::string order_text = variable("FASTCNN_EMULATOR_ORDER", "forward");
-  if (is_number(order_text)) {
-    order = Order::shuffle;
-    seed = std::stoull(order_text);
-  } else if (order_text == "reverse") {
-    order = Order::reverse;
-  } else if (order_text != "forward") {
-    refuse_value("FASTCNN_EMULATOR_ORDER", order_text, "forward, reverse or a number");
-  }
-  const std::string streams = variable("FASTCNN_EMULATOR_STREAMS", "eager");
-  late_streams = streams == "late";
-  if (!late_streams && streams != "eager") refuse_value("FASTCNN_EMULATOR_STREAMS", streams, "eager or late");
+Settings::Settings() {
+  card = variable("FASTCNN_EMULATOR_CARD", "a100", "t4, a100 or h200", find_card);
+  const std::string turns =
+      variable("FASTCNN_EMULATOR_ORDER", "forward", "forward, reverse or a number",
+               [](const std::string& v) { return v == "forward" || v == "reverse" || is_number(v); });
+  order = turns == "forward" ? Order::forward : turns == "reverse" ? Order::reverse : Order::shuffle;
+  if (order == Order::shuffle) seed = std::stoull(turns);
+  late_streams = variable("FASTCNN_EMULATOR_STREAMS", "eager", "eager or late",
+                          [](const std::string& v) { return v == "eager" || v == "late"; }) == "late";
   cpu_set_t cpus;
   const int available = sched_getaffinity(0, sizeof cpus, &cpus) == 0 ? CPU_COUNT(&cpus) : 1;
-  const std::string threads = variable("FASTCNN_EMULATOR_THREADS", std::to_string(available));
-  workers = is_number(threads) ? std::stoi(threads.substr(0, 4)) : 0;
-  if (workers < 1 || (workers > 64 && workers != available)) {
-    refuse_value("FASTCNN_EMULATOR_THREADS", threads, "1 to 64");
-  }
+  workers = std::stoi(variable("FASTCNN_EMULATOR_THREADS", std::to_string(available), "1 to 64",
+                               [](const std::string& v) { return is_number(v) && std::stoull(v) - 1 < 64; }));
 }
 
 Settings& settings() {

@@ -5,26 +5,17 @@
 namespace emu {
 namespace {
 
-struct ShuffleArg {
-  Shuffle kind;
+struct Exchange {
   uint64_t bits;
-  int lane, width;
+  unsigned from;
   uint64_t result;
 };
 /// A lane that takes no part has nothing to give: all ones, which is NaN in every float type.
 void apply_shuffle(void* const* args) {
   for (int i = 0; i < 32; ++i) {
     if (!args[i]) continue;
-    auto& a = *static_cast<ShuffleArg*>(args[i]);
-    const int first = i / a.width * a.width, own = i - first;
-    int from = i;
-    switch (a.kind) {
-      case Shuffle::index: from = first + (a.lane & (a.width - 1)); break;
-      case Shuffle::up: from = own - a.lane >= 0 ? i - a.lane : i; break;
-      case Shuffle::down: from = own + a.lane < a.width ? i + a.lane : i; break;
-      case Shuffle::exclusive_or: from = (own ^ a.lane) < a.width ? first + (own ^ a.lane) : i; break;
-    }
-    a.result = from < 32 && args[from] ? static_cast<ShuffleArg*>(args[from])->bits : ~uint64_t{0};
+    auto& a = *static_cast<Exchange*>(args[i]);
+    a.result = args[a.from] ? static_cast<Exchange*>(args[a.from])->bits : ~uint64_t{0};
   }
 }
 
@@ -47,16 +38,16 @@ void sync_warp(unsigned mask, Site site) {
   this_worker()->collective("__syncwarp", mask, nullptr, &here, site);
 }
 
-uint64_t shuffle(Shuffle kind, unsigned mask, uint64_t bits, int lane, int width, Site site) {
-  static const char* const kNames[] = {"__shfl_sync", "__shfl_up_sync", "__shfl_down_sync",
-                                       "__shfl_xor_sync"};
-  const char* name = kNames[static_cast<int>(kind)];
-  if (width < 1 || width > 32 || (width & (width - 1))) {
-    this_worker()->fail(cudaErrorLaunchFailure,
-                        text(name, ": width must be a power of two up to 32, got ", width), site);
+unsigned lane() { return this_worker()->thread().lane; }
+
+uint64_t shuffle(const char* name, unsigned mask, uint64_t bits, unsigned place, int width, Site site) {
+  Worker& w = *this_worker();
+  const unsigned size = static_cast<unsigned>(width);
+  if (width < 1 || width > 32 || (size & (size - 1))) {
+    w.fail(cudaErrorLaunchFailure, site, name, ": width must be a power of two up to 32, got ", width);
   }
-  ShuffleArg arg{kind, bits, lane, width, 0};
-  this_worker()->collective(name, mask, &apply_shuffle, &arg, site);
+  Exchange arg{bits, place < size ? (lane() & -size) + place : lane(), 0};
+  w.collective(name, mask, &apply_shuffle, &arg, site);
   return arg.result;
 }
 

@@ -7,6 +7,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <random>
@@ -23,36 +24,43 @@
 
 namespace emu {
 
+std::ostream& operator<<(std::ostream& out, Site site);
+std::ostream& operator<<(std::ostream& out, uint3 v);
+std::ostream& operator<<(std::ostream& out, const Allocation& a);
+/// The parts one after the other: text of an error.
+template <class... Parts>
+std::string text(const Parts&... parts) {
+  std::ostringstream out;
+  (out << ... << parts);
+  return out.str();
+}
+
 struct Launch {
-  dim3 grid, block;
-  size_t dynamic_shared = 0, shared_limit = 0;
-  const std::function<void()>* body = nullptr;
-  Order order = Order::forward;
-  uint64_t seed = 0;
-  bool counting = false;
-  std::shared_ptr<const Allocations> memory;
+  const cudaLaunchConfig_t config;
+  const size_t shared_limit;
+  const std::function<void()>& body;
+  const Order order = settings().order;
+  const uint64_t seed = settings().seed;
+  const bool counting = emu::counting();
+  const std::shared_ptr<const Allocations> memory = allocations();
   std::atomic<uint64_t> next_block{0};
   std::atomic<bool> failed{false};
-  uint64_t blocks() const { return uint64_t{grid.x} * grid.y * grid.z; }
+  uint64_t blocks() const { return uint64_t{config.gridDim.x} * config.gridDim.y * config.gridDim.z; }
 };
 
-struct Warp;
 struct Copy {
   void* to;
   const void* from;
   int bytes, source_bytes, group;
 };
+struct Warp;
 struct Thread {
   uint3 index;
-  enum State { fresh, running, at_barrier, at_collective, done };
-  State state;
+  enum State { fresh, running, at_barrier, done } state;
   unsigned linear, lane;
   Warp* warp;
   Fiber* fiber;  // while it waits
   void* tsan_fiber = nullptr;
-  const char* waits_for;  // for reports: the builtin, its lanes, its line
-  unsigned waits_mask;
-  Site waits_at;
   std::vector<Copy> copies;  // issued and not yet done
   int groups;                // committed so far
 };
@@ -72,6 +80,7 @@ struct Warp {
   unsigned meetings;  // finished so far
   // Two objects in turn: who is early for the next meeting must not order who is late for this one.
   char tsan_sync[2];
+  WarpTraffic traffic;
 };
 struct Barrier {
   unsigned waiting, phase;
@@ -82,7 +91,6 @@ struct Barrier {
 
 class Worker {
  public:
-  Worker();
   /// Runs blocks of the launch until none is left. `index` of `workers` only matters under ThreadSanitizer.
   void run(Launch& launch, uint64_t index, uint64_t workers);
 
@@ -91,39 +99,38 @@ class Worker {
   void barrier(Site site);
   void collective(const char* name, unsigned mask, Apply apply, void* arg, Site site);
   /// Records the error with the thread's place and ends the launch.
-  [[noreturn]] void fail(cudaError_t code, const std::string& text, Site site);
+  template <class... Parts>
+  [[noreturn]] void fail(cudaError_t code, Site site, const Parts&... parts) {
+    end(code, site, text(parts...));
+  }
 
   Launch* launch = nullptr;
   Shared shared;
-  WarpTraffic& traffic_of(const Thread& t) { return traffic_[t.linear / 32]; }
 
  private:
   void run_block(uint64_t number);
-  void set_up_threads();
   void fiber_main();
   void exit_thread(Thread& t);
   Thread* pick();
   void leave(bool finished);
-  void go(Fiber* target, Thread* next);
-  void meet(Warp& warp, size_t which, const Thread* last);
+  void go(Fiber* target, Thread* next, bool for_good = false);
+  void meet(Warp& warp, Collective& c, const Thread* last);
   void open_barrier();
-  void wait(Thread::State state, const char* what, unsigned mask, Site site);
   std::string deadlock() const;
-  unsigned order(unsigned i) const;
+  [[noreturn]] void end(cudaError_t code, Site site, const std::string& what);
 
   uint3 block_{};
   Barrier barrier_{};
   std::vector<Thread> threads_;
   std::vector<Warp> warps_;
-  std::vector<WarpTraffic> traffic_;
-  std::vector<unsigned> permutation_;
-  std::vector<Thread*> ready_;  // the last goes on first
+  std::vector<unsigned> order_;  // of the block's threads
+  std::vector<Thread*> ready_;   // the last goes on first
   unsigned count_ = 0, next_fresh_ = 0, alive_ = 0;
   bool abandoned_ = false;
   std::mt19937_64 random_;
 
   Fiber base_;
-  std::vector<std::unique_ptr<Fiber>> fibers_;
+  std::deque<Fiber> fibers_;
   std::vector<Fiber*> free_;
   Fiber* current_ = nullptr;
   Thread* to_start_ = nullptr;
@@ -133,9 +140,6 @@ class Worker {
 
 /// The worker of this OS thread, null outside a launch.
 Worker* this_worker();
-void set_this_worker(Worker* worker);
-/// Runs the launch on as many workers as pay.
-void run_on_workers(Launch& launch);
 
 /// The first error stays until reset_errors(); all API calls return it.
 void set_sticky(cudaError_t code, const std::string& text);
@@ -148,15 +152,5 @@ cudaError_t submit(cudaStream_t stream, std::function<void()> work);
 /// Does all that was asked of the stream, of all streams.
 cudaError_t drain(cudaStream_t stream);
 cudaError_t drain_all();
-
-std::ostream& operator<<(std::ostream& out, Site site);
-std::ostream& operator<<(std::ostream& out, uint3 v);
-/// The parts one after the other: text of an error.
-template <class... Parts>
-std::string text(const Parts&... parts) {
-  std::ostringstream out;
-  (out << ... << parts);
-  return out.str();
-}
 
 }  // namespace emu

@@ -1,17 +1,15 @@
 #include "emulator/counters.h"
 
 #include <algorithm>
+#include <atomic>
 #include <mutex>
 #include <set>
-#include <tuple>
-
-#include "emulator/core.h"
 
 namespace emu {
 namespace {
 
 std::mutex mutex;
-std::map<std::tuple<std::string, int, bool, bool>, Traffic> totals;
+std::map<TrafficKey, Traffic> totals;
 std::atomic<bool> on{false};
 
 }  // namespace
@@ -44,12 +42,7 @@ Traffic total(const std::vector<Traffic>& lines, bool shared) {
   return sum;
 }
 
-bool WarpTraffic::Key::operator<(const Key& o) const {
-  return std::tie(line, file, shared, store) < std::tie(o.line, o.file, o.shared, o.store);
-}
-
-void WarpTraffic::add(Site site, bool shared, bool store, unsigned lane, uint64_t address, unsigned bytes) {
-  const Key key{site.file, site.line, shared, store};
+void WarpTraffic::add(const TrafficKey& key, unsigned lane, uint64_t address, unsigned bytes) {
   Line& line = lines_[key];
   const uint32_t n = line.executed[lane]++;
   Request& request = line.open[n];
@@ -69,19 +62,18 @@ void WarpTraffic::flush() {
   lines_.clear();
 }
 
-void WarpTraffic::account(const Key& key, const Request& request) {
+void WarpTraffic::account(const TrafficKey& key, const Request& request) {
+  const auto& [file, line, shared, store] = key;
   // Requests of 8 and 16 bytes a lane go to shared memory in halves and quarters of the warp.
   const unsigned bytes = request.bytes, grain = bytes < 4 ? 1 : 4;
-  const int step = !key.shared || bytes <= 4 ? 32 : bytes <= 8 ? 16 : 8;
-  uint64_t wavefronts = 0, lanes = 0;
+  const int step = !shared || bytes <= 4 ? 32 : bytes <= 8 ? 16 : 8;
+  uint64_t wavefronts = 0;
   std::set<uint64_t> sectors, grains;
   for (int first = 0; first < 32; first += step) {
     std::set<uint64_t> words;
     for (int lane = first; lane < first + step; ++lane) {
-      if (!(request.lanes >> lane & 1u)) continue;
-      ++lanes;
-      const uint64_t begin = request.address[lane];
-      for (uint64_t a = begin; a < begin + bytes; a += grain) {
+      const uint64_t begin = request.address[lane], end = request.lanes >> lane & 1u ? begin + bytes : begin;
+      for (uint64_t a = begin; a < end; a += grain) {
         grains.insert(a / grain);
         words.insert(a / 4);
         sectors.insert(a / 32);
@@ -91,13 +83,13 @@ void WarpTraffic::account(const Key& key, const Request& request) {
     for (const uint64_t w : words) worst = std::max(worst, ++of_bank[w % 32]);
     wavefronts += worst;
   }
-  const uint64_t unit = key.shared ? 128 : 32;
+  const uint64_t unit = shared ? 128 : 32;
   std::lock_guard<std::mutex> lock(mutex);
-  Traffic& t = totals[{key.file, key.line, key.shared, key.store}];
-  if (t.file.empty()) t = {key.file, key.line, key.shared, key.store, 0, 0, 0, 0};
+  Traffic& t =
+      totals.try_emplace(key, Traffic{std::string(file), line, shared, store, 0, 0, 0, 0}).first->second;
   ++t.requests;
-  t.bytes += lanes * bytes;
-  t.units += key.shared ? wavefronts : sectors.size();
+  t.bytes += static_cast<uint64_t>(__builtin_popcount(request.lanes)) * bytes;
+  t.units += shared ? wavefronts : sectors.size();
   t.ideal += (grains.size() * grain + unit - 1) / unit;
 }
 

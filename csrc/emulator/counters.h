@@ -7,9 +7,9 @@
 #include <cstdint>
 #include <map>
 #include <string>
+#include <string_view>
+#include <tuple>
 #include <vector>
-
-#include "emulator/thread.h"
 
 namespace emu {
 
@@ -23,25 +23,23 @@ struct Traffic {
 };
 
 void start_counting();
+bool counting();
 /// The lines since start_counting(), by file and line.
 std::vector<Traffic> stop_counting();
 /// The sum over lines of global or shared memory; loads and stores.
 Traffic total(const std::vector<Traffic>& lines, bool shared);
 
+/// File, line, shared, store.
+using TrafficKey = std::tuple<std::string_view, int, bool, bool>;
+
 /// The requests of one warp that are still being gathered.
 class WarpTraffic {
  public:
-  void add(Site site, bool shared, bool store, unsigned lane, uint64_t address, unsigned bytes);
+  void add(const TrafficKey& key, unsigned lane, uint64_t address, unsigned bytes);
   /// Accounts for what is left, at the end of the block.
   void flush();
 
  private:
-  struct Key {
-    const char* file;
-    int line;
-    bool shared, store;
-    bool operator<(const Key& o) const;
-  };
   struct Request {
     unsigned lanes = 0, bytes = 0;
     uint64_t address[32];
@@ -50,10 +48,8 @@ class WarpTraffic {
     uint32_t executed[32] = {};
     std::map<uint32_t, Request> open;
   };
-  void account(const Key& key, const Request& request);
-  std::map<Key, Line> lines_;
+  static void account(const TrafficKey& key, const Request& request);
+  std::map<TrafficKey, Line> lines_;
 };
-
-bool counting();
 
 }  // namespace emu

@@ -24,8 +24,10 @@ namespace emu {
 void sync_block(Site site);
 void sync_warp(unsigned mask, Site site);
 
-enum class Shuffle { index, up, down, exclusive_or };
-uint64_t shuffle(Shuffle kind, unsigned mask, uint64_t bits, int lane, int width, Site site);
+/// The caller's place in its warp.
+unsigned lane();
+/// The bits of lane `place` of the caller's segment of `width` lanes; its own where the segment has no such lane.
+uint64_t shuffle(const char* name, unsigned mask, uint64_t bits, unsigned place, int width, Site site);
 unsigned ballot(unsigned mask, int predicate, Site site);
 /// The lanes of the caller's warp that have not returned. The hardware may say less.
 unsigned active_mask();
@@ -57,11 +59,11 @@ int arch();
 [[noreturn]] void trap(Site site);
 
 template <class T>
-T shuffle_as(Shuffle kind, unsigned mask, T value, int lane, int width, Site site) {
+T shuffle_as(const char* name, unsigned mask, T value, unsigned place, int width, Site site) {
   static_assert(sizeof(T) <= 8, "a shuffle moves up to 8 bytes");
   uint64_t bits = 0;
   std::memcpy(&bits, &value, sizeof(T));
-  bits = shuffle(kind, mask, bits, lane, width, site);
+  bits = shuffle(name, mask, bits, place, width, site);
   std::memcpy(&value, &bits, sizeof(T));
   return value;
 }
@@ -87,15 +89,16 @@ inline void __syncwarp(unsigned mask = 0xffffffffu, emu::Site site = EMULATOR_HE
 inline void __trap(emu::Site site = EMULATOR_HERE) { emu::trap(site); }
 inline void __threadfence() { emu::fence(); }
 
-#define EMULATOR_SHUFFLE(name, kind, by)                                                          \
-  template <class T>                                                                              \
-  T name(unsigned mask, T value, by lane, int width = 32, emu::Site site = EMULATOR_HERE) {       \
-    return emu::shuffle_as(emu::Shuffle::kind, mask, value, static_cast<int>(lane), width, site); \
+#define EMULATOR_SHUFFLE(name, by, place)                                                 \
+  template <class T>                                                                      \
+  T name(unsigned mask, T value, by at, int width = 32, emu::Site site = EMULATOR_HERE) { \
+    const unsigned last = static_cast<unsigned>(width) - 1;                               \
+    return emu::shuffle_as(#name, mask, value, place, width, site);                       \
   }
-EMULATOR_SHUFFLE(__shfl_sync, index, int)
-EMULATOR_SHUFFLE(__shfl_up_sync, up, unsigned)
-EMULATOR_SHUFFLE(__shfl_down_sync, down, unsigned)
-EMULATOR_SHUFFLE(__shfl_xor_sync, exclusive_or, int)
+EMULATOR_SHUFFLE(__shfl_sync, int, static_cast<unsigned>(at) & last)
+EMULATOR_SHUFFLE(__shfl_up_sync, unsigned, (emu::lane() & last) - at)
+EMULATOR_SHUFFLE(__shfl_down_sync, unsigned, (emu::lane() & last) + at)
+EMULATOR_SHUFFLE(__shfl_xor_sync, int, (emu::lane() & last) ^ static_cast<unsigned>(at))
 #undef EMULATOR_SHUFFLE
 
 inline unsigned __ballot_sync(unsigned mask, int p, emu::Site site = EMULATOR_HERE) {
@@ -105,11 +108,7 @@ inline unsigned __activemask() { return emu::active_mask(); }
 
 template <class T>
 T atomicAdd(T* p, T v) {
-  if constexpr (sizeof(T) == sizeof(int) && T(-1) < T(0) && T(3) / 2 == 1) {
-    return __atomic_fetch_add(p, v, __ATOMIC_RELAXED);  // signed sums wrap
-  } else {
-    return emu::atomic_update(p, [v](T old) { return old + v; });
-  }
+  return emu::atomic_update(p, [v](T old) { return old + v; });
 }
 template <class T>
 T atomicMax(T* p, T v) {

@@ -21,10 +21,8 @@ struct Fiber {
 /// False if there is no memory.
 bool make_fiber(Fiber& fiber, void (*entry)(Fiber&));
 
-/// Saves the running fiber in `from` and goes on with `to`; returns when something switches back.
-void switch_fiber(Fiber& from, Fiber& to);
-
-/// Like switch_fiber, for a fiber that will not be resumed before another make_fiber.
-void abandon_fiber(Fiber& from, Fiber& to);
+/// Saves the running fiber in `from` and goes on with `to`; returns when something switches back. `for_good`: nothing
+/// will before another make_fiber of `from`.
+void switch_fiber(Fiber& from, Fiber& to, bool for_good = false);
 
 }  // namespace emu

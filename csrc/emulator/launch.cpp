@@ -1,69 +1,14 @@
-// A launch: checked as the card would, then its blocks shared out over OS threads that stay.
-#include <pthread.h>
-#include <unistd.h>
-
+// A launch: checked as the card would, then its blocks shared out over OS threads.
 #include <algorithm>
-#include <condition_variable>
+#include <future>
 #include <map>
 #include <mutex>
-#include <thread>
 
 #include "emulator/core.h"
 #include "emulator/sanitizers.h"
 
 namespace emu {
 namespace {
-
-/// Threads that wait for launches; one launch at a time (DeviceWork). Never destroyed; a forked child gets its own.
-class Pool {
- public:
-  void run(Launch& launch, int n) {
-    while (static_cast<int>(workers_.size()) < n) {
-      workers_.push_back(std::make_unique<Worker>());
-      const size_t index = workers_.size() - 1;
-      if (index > 0) std::thread([this, index] { work(index); }).detach();
-    }
-    {
-      std::lock_guard<std::mutex> lock(mutex_);
-      launch_ = &launch;
-      helpers_ = left_ = n - 1;
-      ++generation_;
-    }
-    wake_.notify_all();
-    workers_[0]->run(launch, 0, static_cast<uint64_t>(n));
-    std::unique_lock<std::mutex> lock(mutex_);
-    finished_.wait(lock, [this] { return left_ == 0; });
-    launch_ = nullptr;
-  }
-  const pid_t process = getpid();
-
- private:
-  void work(size_t index) {
-    uint64_t seen = 0;
-    for (;;) {
-      Launch* launch;
-      uint64_t n;
-      Worker* worker;
-      {
-        std::unique_lock<std::mutex> lock(mutex_);
-        wake_.wait(lock, [&] { return generation_ != seen && launch_ && index <= helpers_; });
-        seen = generation_;
-        launch = launch_;
-        n = helpers_ + 1;
-        worker = workers_[index].get();
-      }
-      worker->run(*launch, index, n);
-      std::lock_guard<std::mutex> lock(mutex_);
-      if (--left_ == 0) finished_.notify_all();
-    }
-  }
-
-  std::mutex mutex_;
-  std::condition_variable wake_, finished_;
-  std::vector<std::unique_ptr<Worker>> workers_;
-  Launch* launch_ = nullptr;
-  uint64_t generation_ = 0, helpers_ = 0, left_ = 0;
-};
 
 std::mutex limits_mutex;
 std::map<const void*, size_t> limits;  // kernels that opted into more shared memory
@@ -76,17 +21,24 @@ size_t shared_limit(const void* kernel) {
 
 std::string shape_of(dim3 v) { return text(v.x, "x", v.y, "x", v.z); }
 
-}  // namespace
-
+/// Runs the launch on as many workers as pay; one launch at a time (streams).
 void run_on_workers(Launch& launch) {
-  static Pool* pool = new Pool;
-  if (pool->process != getpid()) pool = new Pool;
-  const uint64_t threads = launch.blocks() * launch.block.x * launch.block.y * launch.block.z;
+  static auto* const workers = new std::deque<Worker>;  // never destroyed: their stacks serve all launches
+  const dim3 block = launch.config.blockDim;
   uint64_t n = static_cast<uint64_t>(settings().workers);
-  if (threads < 4096) n = 1;                    // waking somebody costs more
-  if (tsan::kOn) n = std::max<uint64_t>(n, 2);  // races between blocks
-  pool->run(launch, static_cast<int>(std::min(n, launch.blocks())));
+  if (launch.blocks() * block.x * block.y * block.z < 4096) n = 1;  // a thread costs more
+  if (tsan::kOn) n = std::max<uint64_t>(n, 2);                      // races between blocks
+  n = std::min(n, launch.blocks());
+  while (workers->size() < n) workers->emplace_back();
+  std::vector<std::future<void>> others;
+  for (uint64_t i = 1; i < n; ++i) {
+    others.push_back(std::async(std::launch::async, [&, i] { (*workers)[i].run(launch, i, n); }));
+  }
+  workers->front().run(launch, 0, n);
+  for (auto& other : others) other.get();
 }
+
+}  // namespace
 
 cudaError_t launch_grid(const cudaLaunchConfig_t& config, const void* kernel, std::function<void()> body) {
   if (const cudaError_t s = sticky(); s != cudaSuccess) return s;
@@ -107,18 +59,10 @@ cudaError_t launch_grid(const cudaLaunchConfig_t& config, const void* kernel, st
   }
   return submit(config.stream, [config, limit, body = std::move(body)] {
     DeviceWork open;
-    Launch launch;
-    launch.grid = config.gridDim;
-    launch.block = config.blockDim;
-    launch.dynamic_shared = config.dynamicSmemBytes;
-    launch.shared_limit = limit;
-    launch.body = &body;
-    launch.order = settings().order;
-    launch.seed = settings().seed;
-    launch.counting = counting();
-    launch.memory = allocations();
+    Launch launch{config, limit, body};
     run_on_workers(launch);
-    if (const std::string text = broken_red_zone(); !text.empty()) set_sticky(cudaErrorIllegalAddress, text);
+    const std::string broken = broken_red_zone(*allocations());
+    if (!broken.empty()) set_sticky(cudaErrorIllegalAddress, broken);
   });
 }
 

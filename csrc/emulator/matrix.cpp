@@ -87,7 +87,7 @@ void load_matrices(int count, bool transposed, const void* row, unsigned* out, S
   LoadArg arg{count, transposed, {}, out};
   if (w.thread().lane < static_cast<unsigned>(8 * count)) {
     if (!w.shared.holds(row))
-      w.fail(cudaErrorIllegalAddress, "ldmatrix: a row that is not in shared memory", site);
+      w.fail(cudaErrorIllegalAddress, site, "ldmatrix: a row that is not in shared memory");
     check_access(row, 16, Access::load, site);
     tsan::read(row, 16);
     std::memcpy(arg.row, row, 16);
@@ -98,8 +98,7 @@ void load_matrices(int count, bool transposed, const void* row, unsigned* out, S
 void multiply_matrices(Matrix kind, const unsigned* a, const unsigned* b, float* c, Site site) {
   Worker& w = *this_worker();
   if (arch() < 80 && kind != Matrix::f16_k8) {
-    w.fail(cudaErrorNotSupported,
-           "mma.sync: this shape needs sm_80, the card is sm_" + std::to_string(arch()), site);
+    w.fail(cudaErrorNotSupported, site, "mma.sync: this shape needs sm_80, the card is sm_", arch());
   }
   MultiplyArg arg{kind, a, b, c};
   w.collective("mma.sync", kAll, &apply_multiply, &arg, site);

@@ -1,6 +1,6 @@
 // Where GPU threads meet: barriers of a block, collectives of a warp. Who meets nobody is in a deadlock, which is told
 // with the lines of code that wait.
-#include <algorithm>
+#include <cstdio>
 #include <cstring>
 
 #include "emulator/core.h"
@@ -13,43 +13,34 @@ bool same(Site a, Site b) {
   return a.line == b.line && (a.file == b.file || std::strcmp(a.file, b.file) == 0);
 }
 
-struct Hex {
-  unsigned mask;
-};
-std::ostream& operator<<(std::ostream& out, Hex h) { return out << "0x" << std::hex << h.mask << std::dec; }
+std::string hex(unsigned mask) {
+  char out[16];
+  std::snprintf(out, sizeof out, "0x%x", mask);
+  return out;
+}
 
 }  // namespace
 
 void sync_block(Site site) { this_worker()->barrier(site); }
 
-/// The running thread waits there until somebody makes it ready.
-void Worker::wait(Thread::State state, const char* what, unsigned mask, Site site) {
-  Thread& t = thread();
-  t.state = state;
-  t.waits_for = what;
-  t.waits_mask = mask;
-  t.waits_at = site;
-  t.fiber = current_;
-  leave(false);
-}
-
 void Worker::barrier(Site site) {
-  const Thread& t = thread();
+  Thread& t = thread();
   if (!barrier_.waiting) {
     barrier_.site = site;
     barrier_.first = t.linear;
   } else if (!same(site, barrier_.site)) {
-    fail(cudaErrorLaunchFailure,
-         text("__syncthreads: threads of one block wait at different barriers: thread ", t.index, " at ",
-              site, ", thread ", threads_[barrier_.first].index, " at ", barrier_.site),
-         site);
+    fail(cudaErrorLaunchFailure, site,
+         "__syncthreads: threads of one block wait at different barriers: thread ", t.index, " at ", site,
+         ", thread ", threads_[barrier_.first].index, " at ", barrier_.site);
   }
   const unsigned phase = barrier_.phase;
   tsan::release(&barrier_.tsan_sync[phase % 2]);
   if (++barrier_.waiting == alive_) {
     open_barrier();
   } else {
-    wait(Thread::at_barrier, "__syncthreads", 0, site);
+    t.state = Thread::at_barrier;
+    t.fiber = current_;
+    leave(false);
   }
   tsan::acquire(&barrier_.tsan_sync[phase % 2]);
 }
@@ -58,50 +49,46 @@ void Worker::open_barrier() {
   barrier_.waiting = 0;
   ++barrier_.phase;
   for (unsigned i = count_; i-- > 0;) {
-    Thread& t = threads_[order(i)];
+    Thread& t = threads_[order_[i]];
     if (t.state == Thread::at_barrier) ready_.push_back(&t);
   }
 }
 
 void Worker::collective(const char* name, unsigned mask, Apply apply, void* arg, Site site) {
   const tsan::Own own;
-  const Thread& t = thread();
+  Thread& t = thread();
   Warp& warp = *t.warp;
   const unsigned bit = 1u << t.lane;
   if (!(mask & bit)) {
-    fail(cudaErrorLaunchFailure,
-         text(name, ": the calling lane ", t.lane, " is not in its own mask, got ", Hex{mask}), site);
+    fail(cudaErrorLaunchFailure, site, name, ": the calling lane ", t.lane, " is not in its own mask, got ",
+         hex(mask));
   }
-  size_t i = 0;
-  while (i < warp.open.size() && !(warp.open[i].mask == mask && warp.open[i].apply == apply &&
-                                   warp.open[i].name == name && same(warp.open[i].site, site))) {
-    ++i;
+  Collective *mine = nullptr, *other = nullptr;
+  for (Collective& c : warp.open) {
+    if (c.mask == mask && c.apply == apply && c.name == name && same(c.site, site)) mine = &c;
+    if ((c.mask & bit) && (c.arrived & mask)) other = &c;
   }
-  for (const Collective& c : warp.open) {  // a lane there waits for this one, which would wait for it here
-    if (i < warp.open.size() || !(c.mask & bit) || !(c.arrived & mask)) continue;
-    fail(cudaErrorLaunchFailure,
-         text(name, ": lanes of one warp meet in different operations: lane ", t.lane, " in ", name,
-              " with mask ", Hex{mask}, " at ", site, ", others in ", c.name, " with mask ", Hex{c.mask},
-              " at ", c.site),
-         site);
+  if (!mine && other) {  // a lane there waits for this one, which would wait for it here
+    fail(cudaErrorLaunchFailure, site, name, ": lanes of one warp meet in different operations: lane ",
+         t.lane, " in ", name, " with mask ", hex(mask), " at ", site, ", others in ", other->name,
+         " with mask ", hex(other->mask), " at ", other->site);
   }
-  if (i == warp.open.size()) warp.open.push_back({mask, 0, name, apply, site, {}});
-  Collective& c = warp.open[i];
-  c.arrived |= bit;
-  c.args[t.lane] = arg;
+  if (!mine) mine = &warp.open.emplace_back(Collective{mask, 0, name, apply, site, {}});
+  mine->arrived |= bit;
+  mine->args[t.lane] = arg;
   const unsigned meeting = warp.meetings;
   const bool orders = apply == nullptr;  // __syncwarp; shuffles order no memory
   if (orders) tsan::release(&warp.tsan_sync[meeting % 2]);
-  if (!(mask & warp.alive & ~c.arrived)) {
-    meet(warp, i, &t);
+  if (!(mask & warp.alive & ~mine->arrived)) {
+    meet(warp, *mine, &t);
   } else {
-    wait(Thread::at_collective, name, mask, site);
+    t.fiber = current_;
+    leave(false);
   }
   if (orders) tsan::acquire(&warp.tsan_sync[meeting % 2]);
 }
 
-void Worker::meet(Warp& warp, size_t which, const Thread* last) {
-  Collective& c = warp.open[which];
+void Worker::meet(Warp& warp, Collective& c, const Thread* last) {
   if (c.apply) c.apply(c.args);
   ++warp.meetings;
   Thread* first = &threads_[(&warp - warps_.data()) * 32];
@@ -109,37 +96,24 @@ void Worker::meet(Warp& warp, size_t which, const Thread* last) {
     const int lane = launch->order == Order::reverse ? 31 - i : i;
     if (c.args[lane] && &first[lane] != last) ready_.push_back(&first[lane]);
   }
-  warp.open.erase(warp.open.begin() + static_cast<std::ptrdiff_t>(which));
+  warp.open.erase(warp.open.begin() + (&c - warp.open.data()));
 }
 
-/// Who waits for what, one clause for each line of code.
+/// Who waits for what.
 std::string Worker::deadlock() const {
-  struct Clause {
-    const Thread* first;
-    int threads;
+  std::string what = "deadlock: no thread of the block can go on";
+  auto add = [&](int threads, const std::string& where, Site site, unsigned first) {
+    what += text("; ", threads, " wait in ", where, " at ", site, ", the first is thread ",
+                 threads_[first].index);
   };
-  std::vector<Clause> clauses;
-  for (unsigned i = 0; i < count_; ++i) {
-    const Thread& t = threads_[i];
-    if (t.state == Thread::done) continue;
-    const auto at = std::find_if(clauses.begin(), clauses.end(), [&](const Clause& c) {
-      return same(c.first->waits_at, t.waits_at) && c.first->waits_mask == t.waits_mask;
-    });
-    if (at != clauses.end()) {
-      ++at->threads;
-    } else {
-      clauses.push_back({&t, 1});
+  if (barrier_.waiting) add(barrier_.waiting, "__syncthreads", barrier_.site, barrier_.first);
+  for (size_t w = 0; w < warps_.size() && what.size() < 1000; ++w) {
+    for (const Collective& c : warps_[w].open) {
+      add(__builtin_popcount(c.arrived), text(c.name, " for lanes ", hex(c.mask)), c.site,
+          w * 32 + __builtin_ctz(c.arrived));
     }
   }
-  std::ostringstream out;
-  out << "deadlock: no thread of the block can go on";
-  for (size_t i = 0; i < clauses.size() && i < 4; ++i) {
-    const Thread& t = *clauses[i].first;
-    out << "; " << clauses[i].threads << " wait in " << t.waits_for;
-    if (t.waits_mask) out << " for lanes " << Hex{t.waits_mask};
-    out << " at " << t.waits_at << ", the first is thread " << t.index;
-  }
-  return out.str();
+  return what;
 }
 
 }  // namespace emu

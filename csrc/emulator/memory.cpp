@@ -13,17 +13,23 @@ namespace emu {
 namespace {
 
 constexpr size_t kZone = 256, kCanaries = 64;
-constexpr unsigned char kCanary = 0xa5;
+constexpr char kCanary = '\xa5';
 
 std::mutex mutex;
 std::shared_ptr<const Allocations> current = std::make_shared<Allocations>();  // replaced, never changed
 uint64_t device_bytes = 0;
-std::recursive_mutex work;
-int working = 0;
 
 size_t end_zone(size_t bytes) { return kZone + (kZone - bytes % kZone) % kZone; }
+bool before(const char* p, const Allocation& a) { return p < a.base; }
 
 }  // namespace
+
+void fill(char* base, size_t bytes) {
+  std::memset(base, 0xff, bytes);
+  if (asan::kOn) return;  // its red zones are better
+  std::memset(base - kCanaries, kCanary, kCanaries);
+  std::memset(base + bytes, kCanary, kCanaries);
+}
 
 void* allocate(size_t bytes, bool host, Site site) {
   cudaDeviceProp card;
@@ -33,9 +39,7 @@ void* allocate(size_t bytes, bool host, Site site) {
   void* raw = nullptr;
   if (posix_memalign(&raw, kZone, kZone + bytes + end_zone(bytes))) return nullptr;
   char* base = static_cast<char*>(raw) + kZone;
-  std::memset(base, 0xff, bytes);
-  std::memset(base - kCanaries, kCanary, kCanaries);
-  std::memset(base + bytes, kCanary, kCanaries);
+  fill(base, bytes);
   asan::poison(raw, kZone);
   asan::poison(base + bytes, end_zone(bytes));
   if (!host) {
@@ -43,9 +47,7 @@ void* allocate(size_t bytes, bool host, Site site) {
     device_bytes += bytes;
   }
   auto next = std::make_shared<Allocations>(*current);
-  const auto at = std::upper_bound(next->begin(), next->end(), base,
-                                   [](const char* p, const Allocation& a) { return p < a.base; });
-  next->insert(at, {base, bytes, site, host});
+  next->insert(std::upper_bound(next->begin(), next->end(), base, before), {base, bytes, site, host});
   current = std::move(next);
   return base;
 }
@@ -76,40 +78,36 @@ uint64_t allocated_bytes() {
 }
 
 const Allocation* find(const Allocations& all, const void* p, size_t slack) {
-  auto at = std::upper_bound(all.begin(), all.end(), static_cast<const char*>(p),
-                             [](const char* q, const Allocation& a) { return q < a.base; });
+  auto at = std::upper_bound(all.begin(), all.end(), static_cast<const char*>(p), before);
   if (at == all.begin()) return nullptr;
   --at;
   return p < at->base + at->bytes + slack ? &*at : nullptr;
 }
 
-std::string broken_red_zone() {
-  if (asan::kOn || tsan::kOn) return "";
-  for (const Allocation& a : *allocations()) {
-    for (size_t i = 0; i < kCanaries; ++i) {
-      const bool before = static_cast<unsigned char>(a.base[-1 - static_cast<std::ptrdiff_t>(i)]) != kCanary;
-      if (!before && static_cast<unsigned char>(a.base[a.bytes + i]) == kCanary) continue;
-      return text("global memory: something wrote ", before ? i + 1 : i, " bytes ",
-                  before ? "before the beginning" : "past the end", " of an allocation of ", a.bytes,
-                  " bytes (", a.site, ")");
+std::ostream& operator<<(std::ostream& out, const Allocation& a) {
+  out << (a.name ? a.name : "an allocation of ") << (a.name ? ", which has " : "") << a.bytes << " bytes";
+  return a.site.file ? out << " (" << a.site << ")" : out;
+}
+
+std::string broken_red_zone(const Allocations& all) {
+  for (const Allocation& a : all) {
+    for (size_t i = 0; i < kCanaries && !asan::kOn && !tsan::kOn; ++i) {
+      const bool early = *(a.base - 1 - i) != kCanary;
+      if (!early && a.base[a.bytes + i] == kCanary) continue;
+      return text("red zone: something wrote ", early ? i + 1 : i, " bytes ",
+                  early ? "before the beginning of " : "past the end of ", a);
     }
   }
   return "";
 }
 
 DeviceWork::DeviceWork() {
-  work.lock();
-  if (working++ || !asan::kOn) return;
   for (const Allocation& a : *allocations()) asan::unpoison(a.base, a.bytes);
 }
-
 DeviceWork::~DeviceWork() {
-  if (--working == 0 && asan::kOn) {
-    for (const Allocation& a : *allocations()) {
-      if (!a.host) asan::poison(a.base, a.bytes);
-    }
+  for (const Allocation& a : *allocations()) {
+    if (!a.host) asan::poison(a.base, a.bytes);
   }
-  work.unlock();
 }
 
 /// The bounds of every access through cuda/vec.cuh, in every build.
@@ -120,30 +118,21 @@ void check_access(const void* p, size_t bytes, Access kind, Site site, size_t al
   const char* what = store ? "store" : "load";
   if (!alignment) alignment = bytes;
   if (const size_t past = reinterpret_cast<uintptr_t>(p) % alignment) {
-    w->fail(cudaErrorMisalignedAddress,
-            text("misaligned ", what, " of ", bytes, " bytes, got an address ", past,
-                 " bytes past a multiple of ", alignment),
-            site);
+    w->fail(cudaErrorMisalignedAddress, site, "misaligned ", what, " of ", bytes, " bytes, got an address ",
+            past, " bytes past a multiple of ", alignment);
   }
-  std::string complaint;
-  if (shared) {
-    complaint = w->shared.complaint(p, bytes);
-  } else if (const Allocation* a = find(*w->launch->memory, p, kZone); !a) {
-    complaint = "outside every allocation of the device";
-  } else if (static_cast<const char*>(p) + bytes > a->base + a->bytes) {
-    complaint = text("at byte ", static_cast<const char*>(p) - a->base, " of an allocation of ", a->bytes,
-                     " bytes (", a->site, ")");
-  }
-  if (!complaint.empty()) {
-    w->fail(
-        cudaErrorIllegalAddress,
-        text("out of bounds: ", shared ? "shared " : "global ", what, " of ", bytes, " bytes ", complaint),
-        site);
+  const auto* first = static_cast<const char*>(p);
+  const Allocation* a = find(shared ? w->shared.variables() : *w->launch->memory, p, 2 * kCanaries);
+  if (!a || first + bytes > a->base + a->bytes) {
+    w->fail(cudaErrorIllegalAddress, site, "out of bounds: ", shared ? "shared " : "global ", what, " of ",
+            bytes, " bytes ",
+            a ? text("at byte ", first - a->base, " of ", *a)
+              : text("outside every ", shared ? "variable" : "allocation of the device"));
   }
   if (w->launch->counting) {
     const Thread& t = w->thread();
     const uint64_t address = shared ? w->shared.offset(p) : reinterpret_cast<uintptr_t>(p);
-    w->traffic_of(t).add(site, shared, store, t.lane, address, static_cast<unsigned>(bytes));
+    t.warp->traffic.add({site.file, site.line, shared, store}, t.lane, address, static_cast<unsigned>(bytes));
   }
 }
 

@@ -1,10 +1,10 @@
-// Memory as kernels may touch it. Global: exact sizes between red zones, NaN-filled, in a registry that kernels are
+// Memory as kernels may touch it, filled with NaN, between red zones. Global: exact sizes in a registry that kernels are
 // checked against; under AddressSanitizer the host may not touch it: it is open only while device work runs. Shared:
-// a worker's arena, variables at multiples of 128 bytes, so that their banks are those of the card, NaN-filled for
-// each block, with a red zone behind each.
+// a worker's arena, variables at multiples of 128 bytes, so that their banks are those of the card, new for each block.
 #pragma once
 
 #include <cstddef>
+#include <cstdlib>
 #include <memory>
 #include <string>
 #include <vector>
@@ -17,7 +17,9 @@ struct Allocation {
   char* base;
   size_t bytes;
   Site site;
-  bool host;  // pinned: both sides may touch it
+  bool host;                   // pinned: both sides may touch it
+  const char* name = nullptr;  // of a variable in shared memory
+  const void* key = nullptr;   // whose it is
 };
 /// By address.
 using Allocations = std::vector<Allocation>;
@@ -30,49 +32,32 @@ bool release(void* p);
 std::shared_ptr<const Allocations> allocations();
 /// The allocation that holds p, or ends up to `slack` bytes before it; or null.
 const Allocation* find(const Allocations& all, const void* p, size_t slack = 0);
-/// "" or what wrote past the end of which allocation.
-std::string broken_red_zone();
+/// What is there before the first use: NaN between the canaries of the red zones.
+void fill(char* base, size_t bytes);
+/// "" or what wrote into the red zones of which allocation.
+std::string broken_red_zone(const Allocations& all);
 
-/// One piece of device work at a time; memory is open to it.
-class DeviceWork {
- public:
+/// A piece of device work (streams do one at a time); memory is open to it.
+struct DeviceWork {
   DeviceWork();
   ~DeviceWork();
-  DeviceWork(const DeviceWork&) = delete;
-  DeviceWork& operator=(const DeviceWork&) = delete;
 };
 
 class Shared {
  public:
-  Shared();
-  /// Begins a block: forgets the variables, fills the dynamic part.
+  /// Begins a block: forgets the variables, makes the dynamic part.
   void open(size_t dynamic_bytes, size_t limit);
-  /// Ends it: text of an error if a red zone was written to, else "".
-  std::string close() const;
-
   void* dynamic() { return arena_; }
-  /// Made at first use. Null if the variables exceed the limit of the launch.
+  /// Made at first use. Fails if the variables exceed the limit of the launch.
   void* variable(const void* key, size_t bytes, const char* name, Site site);
-  size_t limit() const { return limit_; }
-  size_t used() const { return used_; }
-
+  const Allocations& variables() const { return variables_; }
   bool holds(const void* p) const { return p >= arena_ && p < arena_ + kBytes; }
-  /// "" if all bytes lie in one variable, else what is wrong.
-  std::string complaint(const void* p, size_t bytes) const;
   size_t offset(const void* p) const { return static_cast<size_t>(static_cast<const char*>(p) - arena_); }
 
  private:
-  static constexpr size_t kBytes = 512 << 10, kZone = 128;
-  struct Variable {
-    const void* key;
-    const char* name;
-    Site site;
-    size_t offset, bytes;
-  };
-
-  std::unique_ptr<char[]> memory_;
-  char* arena_;
-  std::vector<Variable> variables_;
+  static constexpr size_t kBytes = 512 << 10, kZone = 128, kAlign = 1024;
+  char* const arena_ = static_cast<char*>(std::aligned_alloc(kAlign, kAlign + kBytes)) + kAlign;  // stays
+  Allocations variables_;
   size_t top_ = 0, used_ = 0, limit_ = 0;
 };
 

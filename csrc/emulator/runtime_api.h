@@ -9,21 +9,20 @@
 
 #include "emulator/thread.h"
 
-#define EMULATOR_ERRORS(X)                                                                        \
-  X(Success, 0, "no error")                                                                       \
-  X(ErrorInvalidValue, 1, "invalid argument")                                                     \
-  X(ErrorMemoryAllocation, 2, "out of memory")                                                    \
-  X(ErrorInvalidConfiguration, 9, "invalid configuration argument")                               \
-  X(ErrorInsufficientDriver, 35, "CUDA driver version is insufficient for CUDA runtime version")  \
-  X(ErrorNoDevice, 100, "no CUDA-capable device is detected")                                     \
-  X(ErrorInvalidDevice, 101, "invalid device ordinal")                                            \
-  X(ErrorNoKernelImageForDevice, 209, "no kernel image is available for execution on the device") \
-  X(ErrorInvalidResourceHandle, 400, "invalid resource handle")                                   \
-  X(ErrorNotReady, 600, "device not ready")                                                       \
-  X(ErrorIllegalAddress, 700, "an illegal memory access was encountered")                         \
-  X(ErrorLaunchOutOfResources, 701, "too many resources requested for launch")                    \
-  X(ErrorMisalignedAddress, 716, "misaligned address")                                            \
-  X(ErrorLaunchFailure, 719, "unspecified launch failure")                                        \
+#define EMULATOR_ERRORS(X)                                                                       \
+  X(Success, 0, "no error")                                                                      \
+  X(ErrorInvalidValue, 1, "invalid argument")                                                    \
+  X(ErrorMemoryAllocation, 2, "out of memory")                                                   \
+  X(ErrorInvalidConfiguration, 9, "invalid configuration argument")                              \
+  X(ErrorInsufficientDriver, 35, "CUDA driver version is insufficient for CUDA runtime version") \
+  X(ErrorNoDevice, 100, "no CUDA-capable device is detected")                                    \
+  X(ErrorInvalidDevice, 101, "invalid device ordinal")                                           \
+  X(ErrorInvalidResourceHandle, 400, "invalid resource handle")                                  \
+  X(ErrorNotReady, 600, "device not ready")                                                      \
+  X(ErrorIllegalAddress, 700, "an illegal memory access was encountered")                        \
+  X(ErrorLaunchOutOfResources, 701, "too many resources requested for launch")                   \
+  X(ErrorMisalignedAddress, 716, "misaligned address")                                           \
+  X(ErrorLaunchFailure, 719, "unspecified launch failure")                                       \
   X(ErrorNotSupported, 801, "operation not supported")
 #define EMULATOR_ROW(name, code, text) cuda##name = code,
 enum cudaError_t { EMULATOR_ERRORS(EMULATOR_ROW) };
@@ -48,13 +47,11 @@ using cudaStream_t = CUstream_st*;
 using cudaEvent_t = CUevent_st*;
 enum : unsigned { cudaStreamDefault = 0, cudaStreamNonBlocking = 1 };
 enum : unsigned { cudaEventDefault = 0, cudaEventBlockingSync = 1, cudaEventDisableTiming = 2 };
-cudaError_t cudaStreamCreate(cudaStream_t* stream);
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned flags);
 cudaError_t cudaStreamDestroy(cudaStream_t stream);
 cudaError_t cudaStreamSynchronize(cudaStream_t stream);
 cudaError_t cudaStreamQuery(cudaStream_t stream);
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned flags = 0);
-cudaError_t cudaEventCreate(cudaEvent_t* event);
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned flags);
 cudaError_t cudaEventDestroy(cudaEvent_t event);
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream = nullptr);
@@ -73,12 +70,9 @@ cudaError_t cudaMalloc(void** p, size_t bytes, emu::Site site = EMULATOR_HERE);
 cudaError_t cudaFree(void* p);
 cudaError_t cudaMallocHost(void** p, size_t bytes, emu::Site site = EMULATOR_HERE);
 cudaError_t cudaFreeHost(void* p);
-cudaError_t cudaMemGetInfo(size_t* free_bytes, size_t* total);
 cudaError_t cudaMemcpy(void* to, const void* from, size_t bytes, cudaMemcpyKind kind);
 cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind,
                             cudaStream_t stream = nullptr);
-cudaError_t cudaMemset(void* p, int value, size_t bytes);
-cudaError_t cudaMemsetAsync(void* p, int value, size_t bytes, cudaStream_t stream = nullptr);
 template <class T>
 cudaError_t cudaMalloc(T** p, size_t bytes, emu::Site site = EMULATOR_HERE) {
   return cudaMalloc(reinterpret_cast<void**>(p), bytes, site);
@@ -87,7 +81,6 @@ enum cudaMemoryType { cudaMemoryTypeUnregistered, cudaMemoryTypeHost, cudaMemory
 struct cudaPointerAttributes {
   cudaMemoryType type;
   int device;
-  void *devicePointer, *hostPointer;
 };
 cudaError_t cudaPointerGetAttributes(cudaPointerAttributes* attributes, const void* p);
 

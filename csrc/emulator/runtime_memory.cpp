@@ -19,6 +19,7 @@ cudaError_t give(void** p, size_t bytes, bool host, Site site) {
 }
 
 cudaError_t take(void* p, const char* what) {
+  drain_all();
   if (!p || release(p)) return sticky();
   return refuse(cudaErrorInvalidValue, text(what, ": not an address that was handed out"));
 }
@@ -60,37 +61,13 @@ cudaError_t copy(void* to, const void* from, size_t bytes, cudaMemcpyKind kind, 
   return wait || !to_pinned ? (e == cudaSuccess ? drain(stream) : e) : e;
 }
 
-cudaError_t fill(void* p, int value, size_t bytes, cudaStream_t stream) {
-  if (bytes == 0) return sticky();
-  bool pinned;
-  const std::string complaint = wrong(p, bytes, true, false, &pinned);
-  if (!complaint.empty()) return refuse(cudaErrorInvalidValue, "cudaMemset: " + complaint);
-  return submit(stream, [=] {
-    DeviceWork open;
-    std::memset(p, value, bytes);
-  });
-}
-
 }  // namespace
 }  // namespace emu
 
 cudaError_t cudaMalloc(void** p, size_t bytes, emu::Site site) { return emu::give(p, bytes, false, site); }
 cudaError_t cudaMallocHost(void** p, size_t bytes, emu::Site site) { return emu::give(p, bytes, true, site); }
-cudaError_t cudaFree(void* p) {
-  emu::drain_all();
-  return emu::take(p, "cudaFree");
-}
-cudaError_t cudaFreeHost(void* p) {
-  emu::drain_all();
-  return emu::take(p, "cudaFreeHost");
-}
-cudaError_t cudaMemGetInfo(size_t* free_bytes, size_t* total) {
-  cudaDeviceProp card;
-  cudaGetDeviceProperties(&card, 0);
-  *total = card.totalGlobalMem;
-  *free_bytes = card.totalGlobalMem - emu::allocated_bytes();
-  return emu::sticky();
-}
+cudaError_t cudaFree(void* p) { return emu::take(p, "cudaFree"); }
+cudaError_t cudaFreeHost(void* p) { return emu::take(p, "cudaFreeHost"); }
 cudaError_t cudaMemcpy(void* to, const void* from, size_t bytes, cudaMemcpyKind kind) {
   return emu::copy(to, from, bytes, kind, nullptr, true);
 }
@@ -98,23 +75,10 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpy
                             cudaStream_t stream) {
   return emu::copy(to, from, bytes, kind, stream, false);
 }
-cudaError_t cudaMemset(void* p, int value, size_t bytes) {
-  const cudaError_t e = emu::fill(p, value, bytes, nullptr);
-  return e == cudaSuccess ? emu::drain(nullptr) : e;
-}
-cudaError_t cudaMemsetAsync(void* p, int value, size_t bytes, cudaStream_t stream) {
-  return emu::fill(p, value, bytes, stream);
-}
 cudaError_t cudaPointerGetAttributes(cudaPointerAttributes* attributes, const void* p) {
   const auto all = emu::allocations();
   const emu::Allocation* a = emu::find(*all, p);
   *attributes = {};
-  if (!a) {
-    attributes->hostPointer = const_cast<void*>(p);
-    return cudaSuccess;
-  }
-  attributes->type = a->host ? cudaMemoryTypeHost : cudaMemoryTypeDevice;
-  attributes->devicePointer = const_cast<void*>(p);
-  if (a->host) attributes->hostPointer = const_cast<void*>(p);
+  if (a) attributes->type = a->host ? cudaMemoryTypeHost : cudaMemoryTypeDevice;
   return cudaSuccess;
 }

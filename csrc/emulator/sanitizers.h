@@ -7,12 +7,11 @@
 
 #include <cstddef>
 
-#if defined(__SANITIZE_ADDRESS__)
-#include <sanitizer/asan_interface.h>
-#include <sanitizer/common_interface_defs.h>
-#endif
-#if defined(EMULATOR_TSAN)
-extern "C" {
+extern "C" {  // of the sanitizers' runtimes, which only their builds have
+void __sanitizer_start_switch_fiber(void** save, const void* stack, size_t bytes);
+void __sanitizer_finish_switch_fiber(void* saved, const void** stack, size_t* bytes);
+void __asan_poison_memory_region(const volatile void* p, size_t bytes);
+void __asan_unpoison_memory_region(const volatile void* p, size_t bytes);
 void* __tsan_get_current_fiber();
 void* __tsan_create_fiber(unsigned flags);
 void __tsan_switch_to_fiber(void* fiber, unsigned flags);
@@ -24,63 +23,45 @@ void AnnotateIgnoreReadsEnd(const char* file, int line);
 void AnnotateIgnoreWritesBegin(const char* file, int line);
 void AnnotateIgnoreWritesEnd(const char* file, int line);
 }
-#endif
 
-namespace emu {
-
-namespace asan {
+namespace emu::asan {
 #if defined(__SANITIZE_ADDRESS__)
 constexpr bool kOn = true;
-inline void leave(void** save, const void* stack, size_t bytes) {
-  __sanitizer_start_switch_fiber(save, stack, bytes);
-}
-inline void arrive(void* saved, const void** stack, size_t* bytes) {
-  __sanitizer_finish_switch_fiber(saved, stack, bytes);
-}
-inline void poison(const void* p, size_t bytes) { __asan_poison_memory_region(p, bytes); }
-inline void unpoison(const void* p, size_t bytes) { __asan_unpoison_memory_region(p, bytes); }
 #else
 constexpr bool kOn = false;
-inline void leave(void**, const void*, size_t) {}
-inline void arrive(void*, const void**, size_t*) {}
-inline void poison(const void*, size_t) {}
-inline void unpoison(const void*, size_t) {}
 #endif
-}  // namespace asan
+inline void leave(void** save, const void* stack, size_t bytes) {
+  kOn ? __sanitizer_start_switch_fiber(save, stack, bytes) : void();
+}
+inline void arrive(void* saved, const void** stack, size_t* bytes) {
+  kOn ? __sanitizer_finish_switch_fiber(saved, stack, bytes) : void();
+}
+inline void poison(const void* p, size_t bytes) { kOn ? __asan_poison_memory_region(p, bytes) : void(); }
+inline void unpoison(const void* p, size_t bytes) { kOn ? __asan_unpoison_memory_region(p, bytes) : void(); }
+}  // namespace emu::asan
 
-namespace tsan {
+namespace emu::tsan {
 #if defined(EMULATOR_TSAN)
 constexpr bool kOn = true;
-inline void* current() { return __tsan_get_current_fiber(); }
-inline void* create() { return __tsan_create_fiber(0); }
-inline void switch_to(void* fiber) { __tsan_switch_to_fiber(fiber, 1); }  // 1: orders nothing
-inline void acquire(void* address) { __tsan_acquire(address); }
-inline void release(void* address) { __tsan_release(address); }
+#else
+constexpr bool kOn = false;
+#endif
+inline void* current() { return kOn ? __tsan_get_current_fiber() : nullptr; }
+inline void* create() { return kOn ? __tsan_create_fiber(0) : nullptr; }
+inline void switch_to(void* fiber) { kOn ? __tsan_switch_to_fiber(fiber, 1) : void(); }  // 1: orders nothing
+inline void acquire(void* address) { kOn ? __tsan_acquire(address) : void(); }
+inline void release(void* address) { kOn ? __tsan_release(address) : void(); }
 /// A read that the emulator does for the running thread.
-inline void read(const void* p, size_t bytes) { __tsan_read_range(const_cast<void*>(p), bytes); }
+inline void read(const void* p, size_t n) { kOn ? __tsan_read_range(const_cast<void*>(p), n) : void(); }
 /// While one lives, the thread's accesses are the emulator's own: calls of memmove and new inside it.
 struct Own {
   Own() {
-    AnnotateIgnoreReadsBegin(__FILE__, __LINE__);
-    AnnotateIgnoreWritesBegin(__FILE__, __LINE__);
+    kOn ? AnnotateIgnoreReadsBegin(__FILE__, __LINE__) : void();
+    kOn ? AnnotateIgnoreWritesBegin(__FILE__, __LINE__) : void();
   }
   ~Own() {
-    AnnotateIgnoreWritesEnd(__FILE__, __LINE__);
-    AnnotateIgnoreReadsEnd(__FILE__, __LINE__);
+    kOn ? AnnotateIgnoreWritesEnd(__FILE__, __LINE__) : void();
+    kOn ? AnnotateIgnoreReadsEnd(__FILE__, __LINE__) : void();
   }
 };
-#else
-constexpr bool kOn = false;
-struct Own {
-  Own() {}
-};
-inline void* current() { return nullptr; }
-inline void* create() { return nullptr; }
-inline void switch_to(void*) {}
-inline void acquire(void*) {}
-inline void release(void*) {}
-inline void read(const void*, size_t) {}
-#endif
-}  // namespace tsan
-
-}  // namespace emu
+}  // namespace emu::tsan

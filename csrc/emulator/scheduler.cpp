@@ -25,26 +25,18 @@ __attribute__((noinline)) void set_self(Thread* t) {
 }  // namespace
 
 Worker* this_worker() { return worker; }
-__attribute__((noinline)) void set_this_worker(Worker* w) { worker = w; }
-
-Worker::Worker() {
-  threads_.reserve(1024);
-  ready_.reserve(1024);
-}
-
 Thread& Worker::thread() const { return *self; }
 
-unsigned Worker::order(unsigned i) const {
-  if (launch->order == Order::forward) return i;
-  return launch->order == Order::reverse ? count_ - 1 - i : permutation_[i];
-}
-
-void Worker::set_up_threads() {
-  const dim3 dim = launch->block;
+void Worker::run(Launch& l, uint64_t index, uint64_t workers) {
+  launch = &l;
+  worker = this;
+  base_tsan_ = tsan::current();
+  const dim3 dim = blockDim = l.config.blockDim;
+  gridDim = l.config.gridDim;
   count_ = dim.x * dim.y * dim.z;
   if (threads_.size() < count_) threads_.resize(count_);
   warps_.resize((count_ + 31) / 32);
-  traffic_.resize(warps_.size());
+  order_.resize(count_);
   for (unsigned i = 0; i < count_; ++i) {
     Thread& t = threads_[i];
     t.index = {i % dim.x, i / dim.x % dim.y, i / dim.x / dim.y};
@@ -52,43 +44,34 @@ void Worker::set_up_threads() {
     t.lane = i % 32;
     t.warp = &warps_[i / 32];
     if (!t.tsan_fiber) t.tsan_fiber = tsan::create();  // kept: making one takes 0.1 ms
+    order_[i] = l.order == Order::reverse ? count_ - 1 - i : i;
   }
-  blockDim = dim;
-  gridDim = launch->grid;
-}
-
-void Worker::run(Launch& l, uint64_t index, uint64_t workers) {
-  launch = &l;
-  set_this_worker(this);
-  base_tsan_ = tsan::current();
-  set_up_threads();
+  while (fibers_.size() < count_) free_.push_back(&fibers_.emplace_back());
   const uint64_t n = l.blocks();
   if (tsan::kOn) {  // blocks of one worker are ordered, so races between blocks need a fixed share for each
     for (uint64_t i = index; i < n && !l.failed; i += workers) run_block(i);
   } else {
     for (uint64_t i; !l.failed && (i = l.next_block.fetch_add(1)) < n;) run_block(i);
   }
-  set_this_worker(nullptr);
+  worker = nullptr;
 }
 
 void Worker::run_block(uint64_t number) {
-  const dim3 grid = launch->grid;
-  const uint64_t n = launch->blocks();
+  const dim3 grid = launch->config.gridDim;
+  const uint64_t n = launch->blocks(), seed = launch->seed;
   if (launch->order == Order::reverse) number = n - 1 - number;
   if (launch->order == Order::shuffle) {
-    number = (number + launch->seed) % n;  // blocks: a rotation, reversed for odd seeds
-    if (launch->seed & 1) number = n - 1 - number;
-    random_.seed(launch->seed * 0x9e3779b97f4a7c15u + number);  // whichever worker has the block
-    permutation_.resize(count_);
-    std::iota(permutation_.begin(), permutation_.end(), 0u);
-    std::shuffle(permutation_.begin(), permutation_.end(), random_);
+    number = (number + seed) % n;  // blocks: a rotation, reversed for odd seeds
+    if (seed & 1) number = n - 1 - number;
+    random_.seed(seed * 0x9e3779b97f4a7c15u + number);  // whichever worker has the block
+    std::iota(order_.begin(), order_.end(), 0u);
+    std::shuffle(order_.begin(), order_.end(), random_);
   }
-  block_ = {static_cast<unsigned>(number % grid.x), static_cast<unsigned>(number / grid.x % grid.y),
-            static_cast<unsigned>(number / grid.x / grid.y)};
-  blockIdx = block_;
+  blockIdx =
+      block_ = {static_cast<unsigned>(number % grid.x), static_cast<unsigned>(number / grid.x % grid.y),
+                static_cast<unsigned>(number / grid.x / grid.y)};
   for (size_t w = 0; w < warps_.size(); ++w) {
-    const unsigned lanes = std::min(32u, count_ - static_cast<unsigned>(w) * 32);
-    warps_[w].alive = lanes == 32 ? 0xffffffffu : (1u << lanes) - 1;
+    warps_[w].alive = 0xffffffffu >> (32 - std::min<size_t>(32, count_ - w * 32));
     warps_[w].open.clear();
   }
   for (unsigned i = 0; i < count_; ++i) threads_[i].state = Thread::fresh;
@@ -97,7 +80,7 @@ void Worker::run_block(uint64_t number) {
   next_fresh_ = 0;
   alive_ = count_;
   abandoned_ = false;
-  shared.open(launch->dynamic_shared, launch->shared_limit);
+  shared.open(launch->config.dynamicSmemBytes, launch->shared_limit);
   tsan::release(&block_sync_[0]);
 
   current_ = &base_;
@@ -111,17 +94,15 @@ void Worker::run_block(uint64_t number) {
       tsan::switch_to(base_tsan_);
     }
     free_.clear();
-    for (auto& fiber : fibers_) {
-      if (fiber->context) make_fiber(*fiber, fiber->entry);
-      free_.push_back(fiber.get());
+    for (Fiber& fiber : fibers_) {
+      if (fiber.context) make_fiber(fiber, fiber.entry);
+      free_.push_back(&fiber);
     }
-  } else if (std::string text = shared.close(); !text.empty()) {
+  } else if (std::string what = broken_red_zone(shared.variables()); !what.empty()) {
     launch->failed = true;
-    set_sticky(cudaErrorIllegalAddress, emu::text(text, ", block ", block_));
+    set_sticky(cudaErrorIllegalAddress, text(what, ", block ", block_));
   }
-  if (launch->counting) {
-    for (auto& t : traffic_) t.flush();
-  }
+  for (Warp& warp : warps_) warp.traffic.flush();
   tsan::acquire(&block_sync_[1]);
 }
 
@@ -129,11 +110,9 @@ void Worker::fiber_main() {
   for (;;) {
     Thread& t = *to_start_;
     tsan::acquire(&block_sync_[0]);
-    t.state = Thread::running;
-    t.fiber = nullptr;
     t.copies.clear();
     t.groups = 0;
-    (*launch->body)();
+    launch->body();
     exit_thread(t);
     leave(true);
   }
@@ -147,7 +126,7 @@ void Worker::exit_thread(Thread& t) {
   Warp& warp = *t.warp;
   warp.alive &= ~(1u << t.lane);
   for (size_t i = warp.open.size(); i-- > 0;) {  // lanes that have returned are not waited for
-    if (!(warp.open[i].mask & warp.alive & ~warp.open[i].arrived)) meet(warp, i, nullptr);
+    if (!(warp.open[i].mask & warp.alive & ~warp.open[i].arrived)) meet(warp, warp.open[i], nullptr);
   }
   if (barrier_.waiting && barrier_.waiting == alive_) open_barrier();
 }
@@ -162,75 +141,54 @@ Thread* Worker::pick() {
     ready_.pop_back();
     return t;
   }
-  return fresh ? &threads_[order(next_fresh_++)] : nullptr;
+  return fresh ? &threads_[order_[next_fresh_++]] : nullptr;
 }
 
 /// The running fiber gives way. Comes back when its thread may go on, or, finished, with a new one in to_start_.
 void Worker::leave(bool finished) {
+  // ThreadSanitizer: each thread its own stack, because what two threads leave on one would look like a race.
+  if (finished && !tsan::kOn) free_.push_back(current_);
   Thread* next = pick();
   if (!next) {
-    if (alive_) fail(cudaErrorLaunchFailure, deadlock(), {nullptr, 0});
-    if (!tsan::kOn) free_.push_back(current_);
+    if (alive_) fail(cudaErrorLaunchFailure, {nullptr, 0}, deadlock());
     return go(&base_, nullptr);
   }
-  if (next->state != Thread::fresh) {
-    if (finished && !tsan::kOn) free_.push_back(current_);
-    next->state = Thread::running;
-    return go(next->fiber, next);
-  }
+  const bool fresh = next->state == Thread::fresh;
+  next->state = Thread::running;
+  if (!fresh) return go(next->fiber, next);
   to_start_ = next;
-  if (finished && !tsan::kOn) return go(current_, next);
-  // ThreadSanitizer: each thread its own stack, because what two threads leave on one would look like a race.
-  Fiber* fiber = nullptr;
-  if (tsan::kOn) {
-    while (fibers_.size() < count_) fibers_.push_back(std::make_unique<Fiber>());
-    fiber = fibers_[next->linear].get();
-  } else if (!free_.empty()) {
-    fiber = free_.back();
-    free_.pop_back();
-  } else {
-    fibers_.push_back(std::make_unique<Fiber>());
-    fiber = fibers_.back().get();
-  }
+  Fiber* fiber = tsan::kOn ? &fibers_[next->linear] : free_.back();
+  if (!tsan::kOn) free_.pop_back();
   if (!fiber->context) {
     fiber->owner = this;
     if (!make_fiber(*fiber, [](Fiber& f) { static_cast<Worker*>(f.owner)->fiber_main(); })) {
-      fail(cudaErrorMemoryAllocation, "no memory for the stack of a GPU thread", {nullptr, 0});
+      fail(cudaErrorMemoryAllocation, {nullptr, 0}, "no memory for the stack of a GPU thread");
     }
   }
   go(fiber, next);
 }
 
-void Worker::go(Fiber* target, Thread* next) {
+void Worker::go(Fiber* target, Thread* next, bool for_good) {
   Fiber* here = current_;
   current_ = target;
   set_self(next);
   tsan::switch_to(next ? next->tsan_fiber : base_tsan_);
-  if (here != target) switch_fiber(*here, *target);
+  if (here != target) switch_fiber(*here, *target, for_good);
 }
 
-void Worker::fail(cudaError_t code, const std::string& what, Site site) {
-  launch->failed = true;
-  abandoned_ = true;
+void Worker::end(cudaError_t code, Site site, const std::string& what) {
+  launch->failed = abandoned_ = true;
   {
     const tsan::Own own;
-    std::ostringstream out;
-    out << what << " (";
-    if (site.file) out << site << ", ";
-    out << "block " << block_;
-    if (self && site.file) out << ", thread " << self->index;
-    out << ")";
-    set_sticky(code, out.str());
+    const std::string line = site.file ? text(site, ", ") : "";
+    const std::string who = self && site.file ? text(", thread ", self->index) : "";
+    set_sticky(code, text(what, " (", line, "block ", block_, who, ")"));
   }
-  tsan::switch_to(base_tsan_);
-  Fiber* here = current_;
-  if (here == &base_) throw std::bad_alloc();
-  current_ = &base_;
-  set_self(nullptr);
-  abandon_fiber(*here, base_);
+  if (current_ == &base_) throw std::bad_alloc();
+  go(&base_, nullptr, true);
   __builtin_unreachable();
 }
 
-void trap(Site site) { this_worker()->fail(cudaErrorLaunchFailure, "__trap: the kernel gave up", site); }
+void trap(Site site) { this_worker()->fail(cudaErrorLaunchFailure, site, "__trap: the kernel gave up"); }
 
 }  // namespace emu

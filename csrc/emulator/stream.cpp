@@ -11,7 +11,7 @@
 struct CUstream_st {
   bool blocking = true;  // waits for the default stream, and it for this one
   std::deque<std::function<void()>> queue;
-  uint64_t asked = 0, done = 0;
+  uint64_t done = 0;
 };
 struct CUevent_st {
   /// One recording: a stream's place in its queue. A later one is another Mark.
@@ -38,7 +38,7 @@ CUstream_st* known(cudaStream_t stream) {
   return std::find(others.begin(), others.end(), stream) != others.end() ? stream : nullptr;
 }
 
-void drain_to(CUstream_st& s, uint64_t place) {
+void drain_to(CUstream_st& s, uint64_t place = UINT64_MAX) {
   while (s.done < place && !s.queue.empty()) {
     const auto work = std::move(s.queue.front());
     s.queue.pop_front();
@@ -46,15 +46,19 @@ void drain_to(CUstream_st& s, uint64_t place) {
     if (sticky() == cudaSuccess) work();
   }
 }
+void drain_to(const CUevent_st::Mark& mark) {
+  if (!mark.done) drain_to(*mark.stream, mark.place);
+}
 
 cudaError_t no_stream(const char* what) {
   return refuse(cudaErrorInvalidResourceHandle, text(what, ": no such stream"));
 }
 
 /// The default stream and the blocking others wait for each other.
-void drain_blocking_others() {
+void drain_others(const CUstream_st& s) {
+  if (&s != &default_stream && s.blocking) drain_to(default_stream);
   for (CUstream_st* other : others) {
-    if (other->blocking) drain_to(*other, other->asked);
+    if (&s == &default_stream && other->blocking) drain_to(*other);
   }
 }
 
@@ -64,14 +68,9 @@ cudaError_t submit(cudaStream_t stream, std::function<void()> work) {
   Lock lock(mutex);
   CUstream_st* s = known(stream);
   if (!s) return no_stream("stream");
-  if (s == &default_stream) {
-    drain_blocking_others();
-  } else if (s->blocking) {
-    drain_to(default_stream, default_stream.asked);
-  }
+  drain_others(*s);
   s->queue.push_back(std::move(work));
-  ++s->asked;
-  if (!settings().late_streams) drain_to(*s, s->asked);
+  if (!settings().late_streams) drain_to(*s);
   return sticky();
 }
 
@@ -79,15 +78,15 @@ cudaError_t drain(cudaStream_t stream) {
   Lock lock(mutex);
   CUstream_st* s = known(stream);
   if (!s) return no_stream("cudaStreamSynchronize");
-  drain_to(*s, s->asked);
-  if (s == &default_stream) drain_blocking_others();
+  drain_to(*s);
+  if (s == &default_stream) drain_others(*s);
   return sticky();
 }
 
 cudaError_t drain_all() {
   Lock lock(mutex);
-  drain_to(default_stream, default_stream.asked);
-  for (CUstream_st* s : others) drain_to(*s, s->asked);
+  drain_to(default_stream);
+  for (CUstream_st* s : others) drain_to(*s);
   return sticky();
 }
 
@@ -102,12 +101,11 @@ cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned flags) {
   emu::others.push_back(*stream);
   return cudaSuccess;
 }
-cudaError_t cudaStreamCreate(cudaStream_t* stream) { return cudaStreamCreateWithFlags(stream, 0); }
 cudaError_t cudaStreamDestroy(cudaStream_t stream) {
   Lock lock(emu::mutex);
   const auto at = std::find(emu::others.begin(), emu::others.end(), stream);
   if (at == emu::others.end()) return emu::no_stream("cudaStreamDestroy");
-  emu::drain_to(*stream, stream->asked);
+  emu::drain_to(*stream);
   emu::others.erase(at);
   delete stream;
   return cudaSuccess;
@@ -123,9 +121,7 @@ cudaError_t cudaStreamQuery(cudaStream_t stream) {
 }
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
   if (!event->mark) return cudaSuccess;  // never recorded: nothing to wait for
-  return emu::submit(stream, [mark = event->mark] {
-    if (!mark->done) emu::drain_to(*mark->stream, mark->place);
-  });
+  return emu::submit(stream, [mark = event->mark] { emu::drain_to(*mark); });
 }
 
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned flags) {
@@ -133,7 +129,6 @@ cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned flags) {
   (*event)->timing = !(flags & cudaEventDisableTiming);
   return cudaSuccess;
 }
-cudaError_t cudaEventCreate(cudaEvent_t* event) { return cudaEventCreateWithFlags(event, 0); }
 cudaError_t cudaEventDestroy(cudaEvent_t event) {
   delete event;
   return cudaSuccess;
@@ -142,9 +137,8 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
   Lock lock(emu::mutex);
   CUstream_st* s = emu::known(stream);
   if (!s) return emu::no_stream("cudaEventRecord");
-  event->mark = std::make_shared<CUevent_st::Mark>();
-  event->mark->stream = s;
-  event->mark->place = s->asked + 1;
+  event->mark =
+      std::make_shared<CUevent_st::Mark>(CUevent_st::Mark{s, s->done + s->queue.size() + 1, false, {}});
   return emu::submit(stream, [mark = event->mark] {
     mark->when = std::chrono::steady_clock::now();
     mark->done = true;
@@ -152,7 +146,7 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
 }
 cudaError_t cudaEventSynchronize(cudaEvent_t event) {
   Lock lock(emu::mutex);
-  if (event->mark && !event->mark->done) emu::drain_to(*event->mark->stream, event->mark->place);
+  if (event->mark) emu::drain_to(*event->mark);
   return emu::sticky();
 }
 cudaError_t cudaEventQuery(cudaEvent_t event) {

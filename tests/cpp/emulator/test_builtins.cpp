@@ -23,8 +23,7 @@ FC_KERNEL index_kernel(unsigned* out) {
 
 void test_indices() {
   const dim3 grid(3, 5, 2), block(7, 3, 4);
-  Device<unsigned> out(30 * 84);
-  cudaMemset(out.p, 0, 30 * 84 * 4);
+  const Device<unsigned> out(std::vector<unsigned>(30 * 84));
   launch("index", index_kernel, {grid, block}, out.p);
   const auto got = out.host();
   bool right = true;
@@ -105,8 +104,7 @@ FC_KERNEL shuffle_kernel(int* out) {
 }
 
 void test_votes_and_shuffles() {
-  Device<int> votes(96), out(64 * 12);
-  cudaMemset(votes.p, 0, 96 * 4);
+  const Device<int> votes(std::vector<int>(96)), out(64 * 12);
   launch("early exit", early_exit_kernel, {dim3(1), dim3(96)}, votes.p);
   const auto v = votes.host();
   CHECK(v[0] == 89 && v[89] == 0 && v[90] == 0);

@@ -24,9 +24,9 @@ bool card_is(int major) {
 }
 bool streams_are_late() {
   cudaStream_t s;
-  cudaStreamCreate(&s);
+  cudaStreamCreateWithFlags(&s, cudaStreamDefault);
   const test::Device<int> x(4);
-  cudaMemsetAsync(x.p, 0, 16, s);
+  cudaMemcpyAsync(x.p, x.p + 1, 4, cudaMemcpyDeviceToDevice, s);
   return cudaStreamQuery(s) == cudaErrorNotReady;
 }
 /// True if the first use throws this text.

@@ -36,7 +36,7 @@ void abandoning(emu::Fiber& self) {
   volatile char stack[500];
   stack[0] = 1;
   log_of_turns.push_back(-1 - stack[0]);
-  emu::abandon_fiber(self, host);
+  emu::switch_fiber(self, host, true);
 }
 
 }  // namespace

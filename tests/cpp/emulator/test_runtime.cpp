@@ -28,10 +28,10 @@ void test_cards() {
   }
   CHECK(!emu::set_card("gtx"));
   CHECK(emu::set_card("a100", 1 << 20));
-  size_t free_bytes, total;
+  cudaDeviceProp card;
   void *p, *q;
   CHECK(cudaMalloc(&p, 1000 << 10) == cudaSuccess);
-  CHECK(cudaMemGetInfo(&free_bytes, &total) == cudaSuccess && total == 1 << 20 && free_bytes == 24 << 10);
+  CHECK(cudaGetDeviceProperties(&card, 0) == cudaSuccess && card.totalGlobalMem == 1 << 20);
   CHECK(cudaMalloc(&q, 25 << 10) == cudaErrorMemoryAllocation && says("request for 25600 bytes"));
   CHECK(cudaGetLastError() == cudaErrorMemoryAllocation && cudaGetLastError() == cudaSuccess);
   CHECK(cudaFree(p) == cudaSuccess && cudaFree(p) == cudaErrorInvalidValue);
@@ -76,12 +76,10 @@ void test_memory() {
   std::vector<float> host(100, 2.0f);
   const Device<float> a(host), b(100);
   CHECK(cudaMemcpy(b.p, a.p, 400, cudaMemcpyDeviceToDevice) == cudaSuccess && b.host() == host);
-  CHECK(cudaMemset(b.p, 0, 200) == cudaSuccess && b.host()[49] == 0 && b.host()[50] == 2);
   CHECK(cudaMemcpy(b.p + 1, host.data(), 400, cudaMemcpyHostToDevice) == cudaErrorInvalidValue);
   CHECK(says("400 bytes from byte 4 of an allocation of 400 bytes ("));
   CHECK(cudaMemcpy(host.data(), a.p, 400, cudaMemcpyHostToDevice) == cudaErrorInvalidValue);
   CHECK(cudaMemcpy(host.data(), a.p, 400, cudaMemcpyDefault) == cudaSuccess);
-  CHECK(cudaMemset(host.data(), 0, 4) == cudaErrorInvalidValue);
   cudaGetLastError();
   cudaPointerAttributes attributes;
   CHECK(cudaPointerGetAttributes(&attributes, a.p + 5) == cudaSuccess);
@@ -100,10 +98,10 @@ void test_streams(bool late) {
   emu::set_late_streams(late);
   cudaStream_t a, b;
   cudaEvent_t e, f;
-  CHECK(cudaStreamCreate(&a) == cudaSuccess);
+  CHECK(cudaStreamCreateWithFlags(&a, cudaStreamDefault) == cudaSuccess);
   CHECK(cudaStreamCreateWithFlags(&b, cudaStreamNonBlocking) == cudaSuccess);
-  cudaEventCreate(&e);
-  cudaEventCreate(&f);
+  cudaEventCreateWithFlags(&e, cudaEventDefault);
+  cudaEventCreateWithFlags(&f, cudaEventDefault);
   {
     const Device<float> x(std::vector<float>(64, 1.0f));
     cudaEventRecord(e, a);
@@ -143,7 +141,8 @@ void test_sticky() {
   const std::string text = emu::error_text();
   void* p;
   CHECK(cudaLaunchKernelEx(&c, add_kernel, y.p, 1.0f) == cudaErrorIllegalAddress);
-  CHECK(cudaMalloc(&p, 4) == cudaErrorIllegalAddress && cudaMemset(y.p, 0, 4) == cudaErrorIllegalAddress);
+  CHECK(cudaMalloc(&p, 4) == cudaErrorIllegalAddress);
+  CHECK(cudaMemcpy(y.p, x.p, 4, cudaMemcpyDefault) == cudaErrorIllegalAddress);
   CHECK(cudaGetLastError() == cudaErrorIllegalAddress && cudaGetLastError() == cudaErrorIllegalAddress);
   CHECK(emu::error_text() == text);
   CHECK(std::strcmp(cudaGetErrorName(cudaErrorIllegalAddress), "cudaErrorIllegalAddress") == 0);
