@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <cstring>
 #include <stdexcept>
 
 #include "emulator/core.h"
@@ -28,33 +29,30 @@ const Card* find_card(const std::string& key) {
   return nullptr;
 }
 
-bool is_number(const std::string& text) {
-  return !text.empty() && text.size() < 19 && text.find_first_not_of("0123456789") == std::string::npos;
-}
-
-template <class Fits>
-std::string variable(const char* name, const std::string& otherwise, const char* expected, Fits fits) {
+/// What the environment says: one of `choices` (the first if it says nothing) or a number from `low` to `high`.
+std::string variable(const char* name, const std::vector<std::string>& choices, const char* expected,
+                     uint64_t low = 1, uint64_t high = 0) {
   const char* value = std::getenv(name);
-  if (!value) return otherwise;
-  if (fits(std::string(value))) return value;
+  if (!value) return choices[0];
+  const size_t digits = std::strspn(value, "0123456789"), size = std::strlen(value);
+  const bool number =
+      digits && digits == size && size < 19 && std::stoull(value) - low <= high - low && low <= high;
+  if (number || std::find(choices.begin(), choices.end(), value) != choices.end()) return value;
   throw std::invalid_argument(text(name, ": unknown value, got ", value, ", expected ", expected));
 }
 
 }  // namespace
 
 Settings::Settings() {
-  card = variable("FASTCNN_EMULATOR_CARD", "a100", "t4, a100 or h200", find_card);
-  const std::string turns =
-      variable("FASTCNN_EMULATOR_ORDER", "forward", "forward, reverse or a number",
-               [](const std::string& v) { return v == "forward" || v == "reverse" || is_number(v); });
+  card = variable("FASTCNN_EMULATOR_CARD", {"a100", "t4", "h200"}, "t4, a100 or h200");
+  const std::string turns = variable("FASTCNN_EMULATOR_ORDER", {"forward", "reverse"},
+                                     "forward, reverse or a number", 0, UINT64_MAX);
   order = turns == "forward" ? Order::forward : turns == "reverse" ? Order::reverse : Order::shuffle;
   if (order == Order::shuffle) seed = std::stoull(turns);
-  late_streams = variable("FASTCNN_EMULATOR_STREAMS", "eager", "eager or late",
-                          [](const std::string& v) { return v == "eager" || v == "late"; }) == "late";
+  late_streams = variable("FASTCNN_EMULATOR_STREAMS", {"eager", "late"}, "eager or late") == "late";
   cpu_set_t cpus;
   const int available = sched_getaffinity(0, sizeof cpus, &cpus) == 0 ? CPU_COUNT(&cpus) : 1;
-  workers = std::stoi(variable("FASTCNN_EMULATOR_THREADS", std::to_string(available), "1 to 64",
-                               [](const std::string& v) { return is_number(v) && std::stoull(v) - 1 < 64; }));
+  workers = std::stoi(variable("FASTCNN_EMULATOR_THREADS", {std::to_string(available)}, "1 to 64", 1, 64));
 }
 
 Settings& settings() {
@@ -69,14 +67,8 @@ bool set_card(const std::string& name, uint64_t total_memory) {
   return true;
 }
 void set_order(Order order, uint64_t seed) {
-  drain_all();
   settings().order = order;
   settings().seed = seed;
-}
-void set_workers(int n) { settings().workers = std::min(std::max(n, 1), 64); }
-void set_late_streams(bool on) {
-  drain_all();
-  settings().late_streams = on;
 }
 
 int arch() {

@@ -5,8 +5,12 @@
 // collectives are meeting points: who arrives early waits, the last to arrive computes for all.
 #pragma once
 
+#include <cuda_runtime.h>
+#include <fastcnn_emulator.h>
+
 #include <atomic>
 #include <cstdint>
+#include <cstdlib>
 #include <deque>
 #include <functional>
 #include <memory>
@@ -15,18 +19,13 @@
 #include <string>
 #include <vector>
 
-#include "emulator/control.h"
 #include "emulator/counters.h"
-#include "emulator/device.h"
 #include "emulator/fiber.h"
-#include "emulator/memory.h"
-#include "emulator/runtime_api.h"
 
 namespace emu {
 
 std::ostream& operator<<(std::ostream& out, Site site);
 std::ostream& operator<<(std::ostream& out, uint3 v);
-std::ostream& operator<<(std::ostream& out, const Allocation& a);
 /// The parts one after the other: text of an error.
 template <class... Parts>
 std::string text(const Parts&... parts) {
@@ -35,6 +34,60 @@ std::string text(const Parts&... parts) {
   return out.str();
 }
 
+// ---- memory as kernels may touch it ----
+// Filled with NaN, between red zones. Global: exact sizes in a registry that kernels are checked against; under
+// AddressSanitizer the host may not touch it: it is open only while device work runs. Shared: a worker's arena,
+// variables at multiples of 128 bytes, so that their banks are those of the card, new for each block.
+struct Allocation {
+  char* base;
+  size_t bytes;
+  Site site;
+  bool host;                   // pinned: both sides may touch it
+  const char* name = nullptr;  // of a variable in shared memory
+  const void* key = nullptr;   // whose it is
+};
+std::ostream& operator<<(std::ostream& out, const Allocation& a);
+/// By address.
+using Allocations = std::vector<Allocation>;
+
+/// Null if the card or the machine has no more.
+void* allocate(size_t bytes, bool host, Site site);
+/// False if `p` is not the beginning of an allocation.
+bool release(void* p);
+/// As it is now; never changed afterwards.
+std::shared_ptr<const Allocations> allocations();
+/// The allocation that holds p, or ends up to `slack` bytes before it; or null.
+const Allocation* find(const Allocations& all, const void* p, size_t slack = 0);
+/// What is there before the first use: NaN between the canaries of the red zones.
+void fill(char* base, size_t bytes);
+/// "" or what wrote into the red zones of which allocation.
+std::string broken_red_zone(const Allocations& all);
+
+/// A piece of device work (streams do one at a time); memory is open to it.
+struct DeviceWork {
+  DeviceWork();
+  ~DeviceWork();
+};
+
+class Shared {
+ public:
+  /// Begins a block: forgets the variables, makes the dynamic part.
+  void open(size_t dynamic_bytes, size_t limit);
+  void* dynamic() { return arena_; }
+  /// Made at first use. Fails if the variables exceed the limit of the launch.
+  void* variable(const void* key, size_t bytes, const char* name, Site site);
+  const Allocations& variables() const { return variables_; }
+  bool holds(const void* p) const { return p >= arena_ && p < arena_ + kBytes; }
+  size_t offset(const void* p) const { return static_cast<size_t>(static_cast<const char*>(p) - arena_); }
+
+ private:
+  static constexpr size_t kBytes = 512 << 10, kZone = 128, kAlign = 1024;
+  char* const arena_ = static_cast<char*>(std::aligned_alloc(kAlign, kAlign + kBytes)) + kAlign;  // stays
+  Allocations variables_;
+  size_t top_ = 0, used_ = 0, limit_ = 0;
+};
+
+// ---- what runs ----
 struct Launch {
   const cudaLaunchConfig_t config;
   const size_t shared_limit;
@@ -126,7 +179,6 @@ class Worker {
   std::vector<unsigned> order_;  // of the block's threads
   std::vector<Thread*> ready_;   // the last goes on first
   unsigned count_ = 0, next_fresh_ = 0, alive_ = 0;
-  bool abandoned_ = false;
   std::mt19937_64 random_;
 
   Fiber base_;
@@ -141,11 +193,10 @@ class Worker {
 /// The worker of this OS thread, null outside a launch.
 Worker* this_worker();
 
-/// The first error stays until reset_errors(); all API calls return it.
-void set_sticky(cudaError_t code, const std::string& text);
+/// Remembers an error for cudaGetLastError and returns it. The first that `stays` does so until reset_errors(), and all
+/// API calls return it.
+cudaError_t refuse(cudaError_t code, const std::string& text, bool stays = false);
 cudaError_t sticky();
-/// Remembers an error for cudaGetLastError; returns it.
-cudaError_t refuse(cudaError_t code, const std::string& text);
 
 /// Puts work into the stream's turn (streams are queues). Returns the sticky error if there is one.
 cudaError_t submit(cudaStream_t stream, std::function<void()> work);

@@ -43,54 +43,50 @@ Traffic total(const std::vector<Traffic>& lines, bool shared) {
 }
 
 void WarpTraffic::add(const TrafficKey& key, unsigned lane, uint64_t address, unsigned bytes) {
-  Line& line = lines_[key];
-  const uint32_t n = line.executed[lane]++;
-  Request& request = line.open[n];
+  const std::pair<TrafficKey, uint32_t> which{key, executed_[key][lane]++};
+  Request& request = open_[which];
   request.lanes |= 1u << lane;
   request.bytes = bytes;
   request.address[lane] = address;
-  if (request.lanes == 0xffffffffu) {
-    account(key, request);
-    line.open.erase(n);
-  }
+  if (request.lanes != 0xffffffffu) return;
+  account(key, request);
+  open_.erase(which);
 }
 
 void WarpTraffic::flush() {
-  for (const auto& [key, line] : lines_) {
-    for (const auto& [n, request] : line.open) account(key, request);
-  }
-  lines_.clear();
+  for (const auto& [which, request] : open_) account(which.first, request);
+  open_.clear();
+  executed_.clear();
 }
 
 void WarpTraffic::account(const TrafficKey& key, const Request& request) {
   const auto& [file, line, shared, store] = key;
-  // Requests of 8 and 16 bytes a lane go to shared memory in halves and quarters of the warp.
   const unsigned bytes = request.bytes, grain = bytes < 4 ? 1 : 4;
-  const int step = !shared || bytes <= 4 ? 32 : bytes <= 8 ? 16 : 8;
-  uint64_t wavefronts = 0;
-  std::set<uint64_t> sectors, grains;
-  for (int first = 0; first < 32; first += step) {
-    std::set<uint64_t> words;
-    for (int lane = first; lane < first + step; ++lane) {
+  /// The units of so many bytes that these lanes touch.
+  auto touched = [&](int first, int lanes, uint64_t unit) {
+    std::set<uint64_t> units;
+    for (int lane = first; lane < first + lanes; ++lane) {
       const uint64_t begin = request.address[lane], end = request.lanes >> lane & 1u ? begin + bytes : begin;
-      for (uint64_t a = begin; a < end; a += grain) {
-        grains.insert(a / grain);
-        words.insert(a / 4);
-        sectors.insert(a / 32);
-      }
+      for (uint64_t a = begin; a < end; a += grain) units.insert(a / unit);
     }
-    uint64_t of_bank[32] = {}, worst = 0;
-    for (const uint64_t w : words) worst = std::max(worst, ++of_bank[w % 32]);
-    wavefronts += worst;
+    return units;
+  };
+  uint64_t units = shared ? 0 : touched(0, 32, 32).size();
+  // Requests of 8 and 16 bytes a lane go to shared memory in halves and quarters of the warp.
+  const int step = bytes <= 4 ? 32 : bytes <= 8 ? 16 : 8;
+  for (int first = 0; shared && first < 32; first += step) {
+    uint64_t of_bank[32] = {}, wavefronts = 0;
+    for (const uint64_t w : touched(first, step, 4)) wavefronts = std::max(wavefronts, ++of_bank[w % 32]);
+    units += wavefronts;
   }
-  const uint64_t unit = shared ? 128 : 32;
+  const uint64_t unit = shared ? 128 : 32, ideal = (touched(0, 32, grain).size() * grain + unit - 1) / unit;
   std::lock_guard<std::mutex> lock(mutex);
   Traffic& t =
       totals.try_emplace(key, Traffic{std::string(file), line, shared, store, 0, 0, 0, 0}).first->second;
   ++t.requests;
   t.bytes += static_cast<uint64_t>(__builtin_popcount(request.lanes)) * bytes;
-  t.units += shared ? wavefronts : sectors.size();
-  t.ideal += (grains.size() * grain + unit - 1) / unit;
+  t.units += units;
+  t.ideal += ideal;
 }
 
 }  // namespace emu

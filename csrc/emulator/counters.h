@@ -4,11 +4,13 @@
 // bytes; shared memory serves a request in wavefronts, each at most one word of 4 bytes per bank, 128 bytes in all.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <map>
 #include <string>
 #include <string_view>
 #include <tuple>
+#include <utility>
 #include <vector>
 
 namespace emu {
@@ -44,12 +46,9 @@ class WarpTraffic {
     unsigned lanes = 0, bytes = 0;
     uint64_t address[32];
   };
-  struct Line {
-    uint32_t executed[32] = {};
-    std::map<uint32_t, Request> open;
-  };
   static void account(const TrafficKey& key, const Request& request);
-  std::map<TrafficKey, Line> lines_;
+  std::map<TrafficKey, std::array<uint32_t, 32>> executed_;  // by each lane
+  std::map<std::pair<TrafficKey, uint32_t>, Request> open_;
 };
 
 }  // namespace emu

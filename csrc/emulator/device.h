@@ -1,14 +1,13 @@
-// What kernels call: qualifiers, barriers, warp collectives, asynchronous copies, atomics and the little maths that they
-// take from CUDA beyond C++. What no kernel calls is not here.
+// What kernels see and call: qualifiers, their place in the grid, vector types, barriers, warp collectives, asynchronous
+// copies, atomics and the little maths that they take from CUDA beyond C++. What no kernel calls is not here.
 #pragma once
+
+#include <cuda_fp16.h>
 
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-
-#include "emulator/float16.h"
-#include "emulator/thread.h"
 
 // __shared__ is left undefined on purpose: shared memory is declared with FC_SHARED (cuda/device.cuh).
 // __noinline__ too: the C++ library uses that word.
@@ -17,22 +16,40 @@
 #define __host__
 #define __forceinline__ inline __attribute__((always_inline))
 #define __launch_bounds__(...)
-#define __align__(n) alignas(n)
+
+struct uint3 {
+  unsigned x, y, z;
+};
+struct dim3 {
+  unsigned x, y, z;
+  constexpr dim3(unsigned x_ = 1, unsigned y_ = 1, unsigned z_ = 1) : x(x_), y(y_), z(z_) {}
+  constexpr dim3(uint3 v) : x(v.x), y(v.y), z(v.z) {}
+};
+struct alignas(8) uint2 {
+  unsigned x, y;
+};
+struct alignas(16) uint4 {
+  unsigned x, y, z, w;
+};
+
+// The scheduler sets them whenever another GPU thread gets its turn; each OS thread has its own.
+#define EMULATOR_TLS __attribute__((tls_model("initial-exec")))
+extern __thread uint3 threadIdx EMULATOR_TLS, blockIdx EMULATOR_TLS;
+extern __thread dim3 blockDim EMULATOR_TLS, gridDim EMULATOR_TLS;
 
 namespace emu {
 
-void sync_block(Site site);
-void sync_warp(unsigned mask, Site site);
+struct Site {
+  const char* file;
+  int line;
+};
+// As a default argument: the line of the call.
+#define EMULATOR_HERE {__builtin_FILE(), __builtin_LINE()}
 
 /// The caller's place in its warp.
 unsigned lane();
 /// The bits of lane `place` of the caller's segment of `width` lanes; its own where the segment has no such lane.
 uint64_t shuffle(const char* name, unsigned mask, uint64_t bits, unsigned place, int width, Site site);
-unsigned ballot(unsigned mask, int predicate, Site site);
-/// The lanes of the caller's warp that have not returned. The hardware may say less.
-unsigned active_mask();
-/// Memory is coherent here; this tells ThreadSanitizer what a fence on each side of an atomic orders.
-void fence();
 
 /// Shared memory (cuda/device.cuh): the variable of the running block that belongs to `key`, made at first use.
 void* shared_variable(const void* key, size_t bytes, const char* name, Site site);
@@ -55,8 +72,6 @@ void check_access(const void* p, size_t bytes, Access kind, Site site, size_t al
 
 /// 75, 80, 90: the emulated card's architecture.
 int arch();
-/// Ends the kernel with an error that names the line.
-[[noreturn]] void trap(Site site);
 
 template <class T>
 T shuffle_as(const char* name, unsigned mask, T value, unsigned place, int width, Site site) {
@@ -71,23 +86,22 @@ T shuffle_as(const char* name, unsigned mask, T value, unsigned place, int width
 /// Relaxed, as on the card.
 template <class T, class F>
 T atomic_update(T* p, F&& f) {
-  T old;
+  T old, wanted;
   __atomic_load(p, &old, __ATOMIC_RELAXED);
-  T wanted = f(old);
-  while (!__atomic_compare_exchange(p, &old, &wanted, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
-    wanted = f(old);
-  }
+  do wanted = f(old);
+  while (!__atomic_compare_exchange(p, &old, &wanted, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED));
   return old;
 }
 
 }  // namespace emu
 
-inline void __syncthreads(emu::Site site = EMULATOR_HERE) { emu::sync_block(site); }
-inline void __syncwarp(unsigned mask = 0xffffffffu, emu::Site site = EMULATOR_HERE) {
-  emu::sync_warp(mask, site);
-}
-inline void __trap(emu::Site site = EMULATOR_HERE) { emu::trap(site); }
-inline void __threadfence() { emu::fence(); }
+void __syncthreads(emu::Site site = EMULATOR_HERE);
+void __syncwarp(unsigned mask = 0xffffffffu, emu::Site site = EMULATOR_HERE);
+unsigned __ballot_sync(unsigned mask, int predicate, emu::Site site = EMULATOR_HERE);
+/// Memory is coherent here; this tells ThreadSanitizer what a fence on each side of an atomic orders.
+void __threadfence();
+/// Ends the kernel with an error that names the line.
+[[noreturn]] void __trap(emu::Site site = EMULATOR_HERE);
 
 #define EMULATOR_SHUFFLE(name, by, place)                                                 \
   template <class T>                                                                      \
@@ -100,11 +114,6 @@ EMULATOR_SHUFFLE(__shfl_up_sync, unsigned, (emu::lane() & last) - at)
 EMULATOR_SHUFFLE(__shfl_down_sync, unsigned, (emu::lane() & last) + at)
 EMULATOR_SHUFFLE(__shfl_xor_sync, int, (emu::lane() & last) ^ static_cast<unsigned>(at))
 #undef EMULATOR_SHUFFLE
-
-inline unsigned __ballot_sync(unsigned mask, int p, emu::Site site = EMULATOR_HERE) {
-  return emu::ballot(mask, p, site);
-}
-inline unsigned __activemask() { return emu::active_mask(); }
 
 template <class T>
 T atomicAdd(T* p, T v) {

@@ -13,24 +13,17 @@ thread_local cudaError_t last = cudaSuccess;
 
 }  // namespace
 
-void set_sticky(cudaError_t code, const std::string& text) {
+cudaError_t refuse(cudaError_t code, const std::string& text, bool stays) {
   std::lock_guard<std::mutex> lock(mutex);
-  if (first_sticky != cudaSuccess) return;
-  first_sticky = code;
+  if (first_sticky != cudaSuccess) return first_sticky;
+  (stays ? first_sticky : last) = code;
   last_text = text;
+  return code;
 }
 
 cudaError_t sticky() {
   std::lock_guard<std::mutex> lock(mutex);
   return first_sticky;
-}
-
-cudaError_t refuse(cudaError_t code, const std::string& text) {
-  std::lock_guard<std::mutex> lock(mutex);
-  if (first_sticky != cudaSuccess) return first_sticky;
-  last = code;
-  last_text = text;
-  return code;
 }
 
 std::string error_text() {
@@ -59,15 +52,10 @@ cudaError_t cudaGetLastError() {
   return s != cudaSuccess ? s : last;
 }
 
-#define EMULATOR_ROW(name, code, text) {code, "cuda" #name, text},
-static const struct {
-  int code;
-  const char *name, *text;
-} kErrors[] = {EMULATOR_ERRORS(EMULATOR_ROW){-1, "unrecognized error code", "unrecognized error code"}};
-static const auto& row_of(cudaError_t code) {
-  size_t i = 0;
-  while (kErrors[i].code != code && kErrors[i].code >= 0) ++i;
-  return kErrors[i];
+const char* cudaGetErrorName(cudaError_t code) {
+#define EMULATOR_ROW(name, number) \
+  if (code == number) return "cuda" #name;
+  EMULATOR_ERRORS(EMULATOR_ROW)
+  return "unrecognized error code";
 }
-const char* cudaGetErrorName(cudaError_t code) { return row_of(code).name; }
-const char* cudaGetErrorString(cudaError_t code) { return row_of(code).text; }
+const char* cudaGetErrorString(cudaError_t code) { return cudaGetErrorName(code); }

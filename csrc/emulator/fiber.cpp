@@ -7,7 +7,6 @@
 #include <cstdint>
 
 #include "emulator/sanitizers.h"
-#include "emulator/thread.h"
 
 namespace emu {
 
@@ -15,10 +14,10 @@ constexpr size_t kGuard = 4096;
 constexpr size_t kStack = asan::kOn || tsan::kOn ? 256 << 10 : 64 << 10;
 
 /// Every fiber begins here, as the one that its OS thread enters.
-static __thread Fiber* entering EMULATOR_TLS;
+static __thread Fiber* entering __attribute__((tls_model("initial-exec")));
 static void begin() {
   Fiber& fiber = *entering;
-  asan::arrive(nullptr, &fiber.resumed_by->stack, &fiber.resumed_by->bytes);
+  if (asan::kOn) __sanitizer_finish_switch_fiber(nullptr, &fiber.resumed_by->stack, &fiber.resumed_by->bytes);
   fiber.entry(fiber);
 }
 
@@ -92,9 +91,10 @@ bool make_fiber(Fiber& fiber, void (*entry)(Fiber&)) {
 void switch_fiber(Fiber& from, Fiber& to, bool for_good) {
   entering = &to;
   to.resumed_by = &from;
-  asan::leave(for_good ? nullptr : &from.fake_stack, to.stack, to.bytes);
+  if (asan::kOn) __sanitizer_start_switch_fiber(for_good ? nullptr : &from.fake_stack, to.stack, to.bytes);
   jump(from, to);
-  asan::arrive(from.fake_stack, &from.resumed_by->stack, &from.resumed_by->bytes);
+  if (asan::kOn)
+    __sanitizer_finish_switch_fiber(from.fake_stack, &from.resumed_by->stack, &from.resumed_by->bytes);
 }
 
 }  // namespace emu

@@ -11,7 +11,6 @@ struct Fiber {
   const void* stack = nullptr;  // lowest address; for the OS thread's own stack filled in by AddressSanitizer
   size_t bytes = 0;
   void (*entry)(Fiber&) = nullptr;
-  void* owner = nullptr;       // whatever the entry needs
   void* fake_stack = nullptr;  // AddressSanitizer's
   Fiber* resumed_by = nullptr;
 };

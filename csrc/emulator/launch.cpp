@@ -10,13 +10,12 @@
 namespace emu {
 namespace {
 
-std::mutex limits_mutex;
-std::map<const void*, size_t> limits;  // kernels that opted into more shared memory
-
-size_t shared_limit(const void* kernel) {
-  std::lock_guard<std::mutex> lock(limits_mutex);
-  const auto at = limits.find(kernel);
-  return at == limits.end() ? 48 << 10 : std::max<size_t>(at->second, 48 << 10);
+/// What its launches may have of dynamic shared memory, until they opt into more.
+std::atomic<size_t>& shared_limit(const void* kernel) {
+  static std::map<const void*, std::atomic<size_t>> limits;
+  static std::mutex mutex;
+  std::lock_guard<std::mutex> lock(mutex);
+  return limits.try_emplace(kernel, size_t{48} << 10).first->second;
 }
 
 std::string shape_of(dim3 v) { return text(v.x, "x", v.y, "x", v.z); }
@@ -62,7 +61,7 @@ cudaError_t launch_grid(const cudaLaunchConfig_t& config, const void* kernel, st
     Launch launch{config, limit, body};
     run_on_workers(launch);
     const std::string broken = broken_red_zone(*allocations());
-    if (!broken.empty()) set_sticky(cudaErrorIllegalAddress, broken);
+    if (!broken.empty()) refuse(cudaErrorIllegalAddress, broken, true);
   });
 }
 
@@ -74,8 +73,7 @@ cudaError_t allow_shared(const void* kernel, int bytes) {
                   text("cudaFuncSetAttribute: too much dynamic shared memory, got ", bytes,
                        " bytes, expected at most ", card.sharedMemPerBlockOptin));
   }
-  std::lock_guard<std::mutex> lock(limits_mutex);
-  limits[kernel] = static_cast<size_t>(bytes);
+  shared_limit(kernel) = std::max<size_t>(static_cast<size_t>(bytes), 48 << 10);
   return cudaSuccess;
 }
 

@@ -21,8 +21,6 @@ std::string hex(unsigned mask) {
 
 }  // namespace
 
-void sync_block(Site site) { this_worker()->barrier(site); }
-
 void Worker::barrier(Site site) {
   Thread& t = thread();
   if (!barrier_.waiting) {
@@ -101,19 +99,27 @@ void Worker::meet(Warp& warp, Collective& c, const Thread* last) {
 
 /// Who waits for what.
 std::string Worker::deadlock() const {
-  std::string what = "deadlock: no thread of the block can go on";
-  auto add = [&](int threads, const std::string& where, Site site, unsigned first) {
-    what += text("; ", threads, " wait in ", where, " at ", site, ", the first is thread ",
-                 threads_[first].index);
-  };
-  if (barrier_.waiting) add(barrier_.waiting, "__syncthreads", barrier_.site, barrier_.first);
-  for (size_t w = 0; w < warps_.size() && what.size() < 1000; ++w) {
-    for (const Collective& c : warps_[w].open) {
-      add(__builtin_popcount(c.arrived), text(c.name, " for lanes ", hex(c.mask)), c.site,
-          w * 32 + __builtin_ctz(c.arrived));
+  std::ostringstream out;
+  out << "deadlock: no thread of the block can go on";
+  if (barrier_.waiting) out << "; " << barrier_.waiting << " wait in __syncthreads at " << barrier_.site;
+  for (const Warp& warp : warps_) {
+    for (const Collective& c : warp.open) {
+      out << "; " << __builtin_popcount(c.arrived) << " wait in " << c.name << " for lanes " << hex(c.mask)
+          << " at " << c.site << ", the first is thread "
+          << threads_[(&warp - warps_.data()) * 32 + __builtin_ctz(c.arrived)].index;
     }
   }
-  return what;
+  return out.str();
 }
 
 }  // namespace emu
+
+void __syncthreads(emu::Site site) { emu::this_worker()->barrier(site); }
+void __threadfence() {
+  [[maybe_unused]] static char order;
+  emu::tsan::release(&order);
+  emu::tsan::acquire(&order);
+}
+void __trap(emu::Site site) {
+  emu::this_worker()->fail(cudaErrorLaunchFailure, site, "__trap: the kernel gave up");
+}

@@ -1,5 +1,4 @@
-#include "emulator/memory.h"
-
+// Global memory: the registry, and cudaMalloc, cudaMemcpy and their like.
 #include <algorithm>
 #include <cstdint>
 #include <cstdlib>
@@ -17,7 +16,6 @@ constexpr char kCanary = '\xa5';
 
 std::mutex mutex;
 std::shared_ptr<const Allocations> current = std::make_shared<Allocations>();  // replaced, never changed
-uint64_t device_bytes = 0;
 
 size_t end_zone(size_t bytes) { return kZone + (kZone - bytes % kZone) % kZone; }
 bool before(const char* p, const Allocation& a) { return p < a.base; }
@@ -34,18 +32,16 @@ void fill(char* base, size_t bytes) {
 void* allocate(size_t bytes, bool host, Site site) {
   cudaDeviceProp card;
   cudaGetDeviceProperties(&card, 0);
+  if (!host && (bytes > card.totalGlobalMem || allocated_bytes() > card.totalGlobalMem - bytes))
+    return nullptr;
   std::lock_guard<std::mutex> lock(mutex);
-  if (!host && (bytes > card.totalGlobalMem || device_bytes > card.totalGlobalMem - bytes)) return nullptr;
   void* raw = nullptr;
   if (posix_memalign(&raw, kZone, kZone + bytes + end_zone(bytes))) return nullptr;
   char* base = static_cast<char*>(raw) + kZone;
   fill(base, bytes);
   asan::poison(raw, kZone);
   asan::poison(base + bytes, end_zone(bytes));
-  if (!host) {
-    asan::poison(base, bytes);
-    device_bytes += bytes;
-  }
+  if (!host) asan::poison(base, bytes);
   auto next = std::make_shared<Allocations>(*current);
   next->insert(std::upper_bound(next->begin(), next->end(), base, before), {base, bytes, site, host});
   current = std::move(next);
@@ -60,7 +56,6 @@ bool release(void* p) {
   const Allocation gone = *at;
   next->erase(at);
   current = std::move(next);
-  if (!gone.host) device_bytes -= gone.bytes;
   asan::unpoison(gone.base - kZone, kZone + gone.bytes + end_zone(gone.bytes));
   if (!asan::kOn && !tsan::kOn) std::memset(gone.base, 0xff, gone.bytes);  // who still reads it gets NaN
   std::free(gone.base - kZone);
@@ -73,8 +68,9 @@ std::shared_ptr<const Allocations> allocations() {
 }
 
 uint64_t allocated_bytes() {
-  std::lock_guard<std::mutex> lock(mutex);
-  return device_bytes;
+  uint64_t sum = 0;
+  for (const Allocation& a : *allocations()) sum += a.host ? 0 : a.bytes;
+  return sum;
 }
 
 const Allocation* find(const Allocations& all, const void* p, size_t slack) {
@@ -110,30 +106,78 @@ DeviceWork::~DeviceWork() {
   }
 }
 
-/// The bounds of every access through cuda/vec.cuh, in every build.
-void check_access(const void* p, size_t bytes, Access kind, Site site, size_t alignment) {
-  Worker* w = this_worker();
-  if (!w) return;  // the host, by mistake or in a test: the sanitizer's matter
-  const bool store = kind == Access::store, shared = w->shared.holds(p);
-  const char* what = store ? "store" : "load";
-  if (!alignment) alignment = bytes;
-  if (const size_t past = reinterpret_cast<uintptr_t>(p) % alignment) {
-    w->fail(cudaErrorMisalignedAddress, site, "misaligned ", what, " of ", bytes, " bytes, got an address ",
-            past, " bytes past a multiple of ", alignment);
-  }
-  const auto* first = static_cast<const char*>(p);
-  const Allocation* a = find(shared ? w->shared.variables() : *w->launch->memory, p, 2 * kCanaries);
-  if (!a || first + bytes > a->base + a->bytes) {
-    w->fail(cudaErrorIllegalAddress, site, "out of bounds: ", shared ? "shared " : "global ", what, " of ",
-            bytes, " bytes ",
-            a ? text("at byte ", first - a->base, " of ", *a)
-              : text("outside every ", shared ? "variable" : "allocation of the device"));
-  }
-  if (w->launch->counting) {
-    const Thread& t = w->thread();
-    const uint64_t address = shared ? w->shared.offset(p) : reinterpret_cast<uintptr_t>(p);
-    t.warp->traffic.add({site.file, site.line, shared, store}, t.lane, address, static_cast<unsigned>(bytes));
-  }
+namespace {
+
+cudaError_t give(void** p, size_t bytes, bool host, Site site) {
+  if (const cudaError_t s = sticky(); s != cudaSuccess) return s;
+  *p = nullptr;
+  if (bytes == 0) return cudaSuccess;
+  *p = allocate(bytes, host, site);
+  if (*p) return cudaSuccess;
+  return refuse(cudaErrorMemoryAllocation,
+                text("out of memory: got a request for ", bytes, " bytes (", site, ")"));
 }
 
+cudaError_t take(void* p, const char* what) {
+  drain_all();
+  if (!p || release(p)) return sticky();
+  return refuse(cudaErrorInvalidValue, text(what, ": not an address that was handed out"));
+}
+
+/// What is wrong with [p, p + bytes) as the device's or the host's side of a copy; "" if nothing. `pinned` is set
+/// for memory that an asynchronous copy may use later on.
+std::string wrong(const void* p, size_t bytes, bool device, bool any, bool* pinned) {
+  const auto all = allocations();
+  const Allocation* a = find(*all, p);
+  *pinned = a != nullptr;
+  if (!a && device) return "a host address where the device's is expected";
+  if (a && !a->host && !device && !any) return "a device address where the host's is expected";
+  if (a && static_cast<const char*>(p) + bytes > a->base + a->bytes) {
+    return text(bytes, " bytes from byte ", static_cast<const char*>(p) - a->base, " of ", *a);
+  }
+  return "";
+}
+
+cudaError_t copy(void* to, const void* from, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream,
+                 bool wait) {
+  if (bytes == 0) return sticky();
+  const bool any = kind == cudaMemcpyDefault;
+  bool to_pinned = false, from_pinned = false;
+  const bool to_device = kind == cudaMemcpyHostToDevice || kind == cudaMemcpyDeviceToDevice;
+  const bool from_device = kind == cudaMemcpyDeviceToHost || kind == cudaMemcpyDeviceToDevice;
+  std::string complaint = wrong(to, bytes, to_device, any, &to_pinned);
+  if (complaint.empty()) complaint = wrong(from, bytes, from_device, any, &from_pinned);
+  if (!complaint.empty()) return refuse(cudaErrorInvalidValue, "cudaMemcpy: " + complaint);
+  std::shared_ptr<char[]> staged;
+  if (!from_pinned) {  // pageable memory is read before the call returns
+    staged.reset(new char[bytes]);
+    std::memcpy(staged.get(), from, bytes);
+  }
+  const cudaError_t e = submit(stream, [=] {
+    DeviceWork open;
+    std::memmove(to, staged ? staged.get() : from, bytes);
+  });
+  return wait || !to_pinned ? (e == cudaSuccess ? drain(stream) : e) : e;
+}
+
+}  // namespace
 }  // namespace emu
+
+cudaError_t cudaMalloc(void** p, size_t bytes, emu::Site site) { return emu::give(p, bytes, false, site); }
+cudaError_t cudaMallocHost(void** p, size_t bytes, emu::Site site) { return emu::give(p, bytes, true, site); }
+cudaError_t cudaFree(void* p) { return emu::take(p, "cudaFree"); }
+cudaError_t cudaFreeHost(void* p) { return emu::take(p, "cudaFreeHost"); }
+cudaError_t cudaMemcpy(void* to, const void* from, size_t bytes, cudaMemcpyKind kind) {
+  return emu::copy(to, from, bytes, kind, nullptr, true);
+}
+cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind,
+                            cudaStream_t stream) {
+  return emu::copy(to, from, bytes, kind, stream, false);
+}
+cudaError_t cudaPointerGetAttributes(cudaPointerAttributes* attributes, const void* p) {
+  const auto all = emu::allocations();
+  const emu::Allocation* a = emu::find(*all, p);
+  *attributes = {};
+  if (a) attributes->type = a->host ? cudaMemoryTypeHost : cudaMemoryTypeDevice;
+  return cudaSuccess;
+}

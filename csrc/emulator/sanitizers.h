@@ -30,12 +30,6 @@ constexpr bool kOn = true;
 #else
 constexpr bool kOn = false;
 #endif
-inline void leave(void** save, const void* stack, size_t bytes) {
-  kOn ? __sanitizer_start_switch_fiber(save, stack, bytes) : void();
-}
-inline void arrive(void* saved, const void** stack, size_t* bytes) {
-  kOn ? __sanitizer_finish_switch_fiber(saved, stack, bytes) : void();
-}
 inline void poison(const void* p, size_t bytes) { kOn ? __asan_poison_memory_region(p, bytes) : void(); }
 inline void unpoison(const void* p, size_t bytes) { kOn ? __asan_unpoison_memory_region(p, bytes) : void(); }
 }  // namespace emu::asan

@@ -79,14 +79,13 @@ void Worker::run_block(uint64_t number) {
   ready_.clear();
   next_fresh_ = 0;
   alive_ = count_;
-  abandoned_ = false;
   shared.open(launch->config.dynamicSmemBytes, launch->shared_limit);
   tsan::release(&block_sync_[0]);
 
   current_ = &base_;
   leave(false);  // until all are done or one has failed
 
-  if (abandoned_) {
+  if (alive_) {
     for (unsigned i = 0; tsan::kOn && i < count_; ++i) {  // their work came before what follows, too
       if (threads_[i].state == Thread::fresh) continue;
       tsan::switch_to(threads_[i].tsan_fiber);
@@ -100,7 +99,7 @@ void Worker::run_block(uint64_t number) {
     }
   } else if (std::string what = broken_red_zone(shared.variables()); !what.empty()) {
     launch->failed = true;
-    set_sticky(cudaErrorIllegalAddress, text(what, ", block ", block_));
+    refuse(cudaErrorIllegalAddress, text(what, ", block ", block_), true);
   }
   for (Warp& warp : warps_) warp.traffic.flush();
   tsan::acquire(&block_sync_[1]);
@@ -160,8 +159,7 @@ void Worker::leave(bool finished) {
   Fiber* fiber = tsan::kOn ? &fibers_[next->linear] : free_.back();
   if (!tsan::kOn) free_.pop_back();
   if (!fiber->context) {
-    fiber->owner = this;
-    if (!make_fiber(*fiber, [](Fiber& f) { static_cast<Worker*>(f.owner)->fiber_main(); })) {
+    if (!make_fiber(*fiber, [](Fiber&) { worker->fiber_main(); })) {
       fail(cudaErrorMemoryAllocation, {nullptr, 0}, "no memory for the stack of a GPU thread");
     }
   }
@@ -177,18 +175,16 @@ void Worker::go(Fiber* target, Thread* next, bool for_good) {
 }
 
 void Worker::end(cudaError_t code, Site site, const std::string& what) {
-  launch->failed = abandoned_ = true;
+  launch->failed = true;
   {
     const tsan::Own own;
     const std::string line = site.file ? text(site, ", ") : "";
     const std::string who = self && site.file ? text(", thread ", self->index) : "";
-    set_sticky(code, text(what, " (", line, "block ", block_, who, ")"));
+    refuse(code, text(what, " (", line, "block ", block_, who, ")"), true);
   }
   if (current_ == &base_) throw std::bad_alloc();
   go(&base_, nullptr, true);
   __builtin_unreachable();
 }
-
-void trap(Site site) { this_worker()->fail(cudaErrorLaunchFailure, site, "__trap: the kernel gave up"); }
 
 }  // namespace emu

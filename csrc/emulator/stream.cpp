@@ -33,9 +33,13 @@ using Lock = std::lock_guard<std::recursive_mutex>;
 CUstream_st default_stream;
 std::vector<CUstream_st*> others;
 
-CUstream_st* known(cudaStream_t stream) {
-  if (!stream) return &default_stream;
-  return std::find(others.begin(), others.end(), stream) != others.end() ? stream : nullptr;
+/// f(the stream), under the lock, if there is such a stream.
+template <class F>
+cudaError_t with(cudaStream_t stream, F&& f) {
+  Lock lock(mutex);
+  const bool known = !stream || std::find(others.begin(), others.end(), stream) != others.end();
+  if (!known) return refuse(cudaErrorInvalidResourceHandle, "stream: no such stream");
+  return f(stream ? *stream : default_stream);
 }
 
 void drain_to(CUstream_st& s, uint64_t place = UINT64_MAX) {
@@ -50,8 +54,11 @@ void drain_to(const CUevent_st::Mark& mark) {
   if (!mark.done) drain_to(*mark.stream, mark.place);
 }
 
-cudaError_t no_stream(const char* what) {
-  return refuse(cudaErrorInvalidResourceHandle, text(what, ": no such stream"));
+/// Who asks in a loop gets there.
+cudaError_t ask(CUstream_st& s, bool done) {
+  if (done) return sticky();
+  drain_to(s, s.done + 1);
+  return cudaErrorNotReady;
 }
 
 /// The default stream and the blocking others wait for each other.
@@ -65,22 +72,20 @@ void drain_others(const CUstream_st& s) {
 }  // namespace
 
 cudaError_t submit(cudaStream_t stream, std::function<void()> work) {
-  Lock lock(mutex);
-  CUstream_st* s = known(stream);
-  if (!s) return no_stream("stream");
-  drain_others(*s);
-  s->queue.push_back(std::move(work));
-  if (!settings().late_streams) drain_to(*s);
-  return sticky();
+  return with(stream, [&](CUstream_st& s) {
+    drain_others(s);
+    s.queue.push_back(std::move(work));
+    if (!settings().late_streams) drain_to(s);
+    return sticky();
+  });
 }
 
 cudaError_t drain(cudaStream_t stream) {
-  Lock lock(mutex);
-  CUstream_st* s = known(stream);
-  if (!s) return no_stream("cudaStreamSynchronize");
-  drain_to(*s);
-  if (s == &default_stream) drain_others(*s);
-  return sticky();
+  return with(stream, [](CUstream_st& s) {
+    drain_to(s);
+    if (&s == &default_stream) drain_others(s);
+    return sticky();
+  });
 }
 
 cudaError_t drain_all() {
@@ -102,22 +107,16 @@ cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned flags) {
   return cudaSuccess;
 }
 cudaError_t cudaStreamDestroy(cudaStream_t stream) {
-  Lock lock(emu::mutex);
-  const auto at = std::find(emu::others.begin(), emu::others.end(), stream);
-  if (at == emu::others.end()) return emu::no_stream("cudaStreamDestroy");
-  emu::drain_to(*stream);
-  emu::others.erase(at);
-  delete stream;
-  return cudaSuccess;
+  return emu::with(stream, [&](CUstream_st& s) {
+    emu::drain_to(s);
+    emu::others.erase(std::remove(emu::others.begin(), emu::others.end(), stream), emu::others.end());
+    delete stream;
+    return cudaSuccess;
+  });
 }
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) { return emu::drain(stream); }
 cudaError_t cudaStreamQuery(cudaStream_t stream) {
-  Lock lock(emu::mutex);
-  CUstream_st* s = emu::known(stream);
-  if (!s) return emu::no_stream("cudaStreamQuery");
-  if (s->queue.empty()) return emu::sticky();
-  emu::drain_to(*s, s->done + 1);  // who asks in a loop gets there
-  return cudaErrorNotReady;
+  return emu::with(stream, [](CUstream_st& s) { return emu::ask(s, s.queue.empty()); });
 }
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
   if (!event->mark) return cudaSuccess;  // never recorded: nothing to wait for
@@ -134,14 +133,14 @@ cudaError_t cudaEventDestroy(cudaEvent_t event) {
   return cudaSuccess;
 }
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
-  Lock lock(emu::mutex);
-  CUstream_st* s = emu::known(stream);
-  if (!s) return emu::no_stream("cudaEventRecord");
-  event->mark =
-      std::make_shared<CUevent_st::Mark>(CUevent_st::Mark{s, s->done + s->queue.size() + 1, false, {}});
-  return emu::submit(stream, [mark = event->mark] {
-    mark->when = std::chrono::steady_clock::now();
-    mark->done = true;
+  return emu::with(stream, [&](CUstream_st& s) {
+    const auto mark = event->mark = std::make_shared<CUevent_st::Mark>();
+    mark->stream = &s;
+    mark->place = s.done + s.queue.size() + 1;
+    return emu::submit(stream, [mark] {
+      mark->when = std::chrono::steady_clock::now();
+      mark->done = true;
+    });
   });
 }
 cudaError_t cudaEventSynchronize(cudaEvent_t event) {
@@ -151,9 +150,7 @@ cudaError_t cudaEventSynchronize(cudaEvent_t event) {
 }
 cudaError_t cudaEventQuery(cudaEvent_t event) {
   Lock lock(emu::mutex);
-  if (!event->mark || event->mark->done) return emu::sticky();
-  emu::drain_to(*event->mark->stream, event->mark->stream->done + 1);
-  return cudaErrorNotReady;
+  return event->mark ? emu::ask(*event->mark->stream, event->mark->done) : emu::sticky();
 }
 cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t from, cudaEvent_t to) {
   Lock lock(emu::mutex);

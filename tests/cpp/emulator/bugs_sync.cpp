@@ -126,7 +126,7 @@ FC_KERNEL early_exit(float* out) {
   if (i >= 40) return;
   s[i] = 1;
   __syncthreads();
-  out[i] = s[39 - i] + __shfl_xor_sync(__activemask(), 0.0f, 1);
+  out[i] = s[39 - i] + __shfl_xor_sync(i < 32 ? kFullMask : 0xffu, 0.0f, 1);
 }
 FC_KERNEL with_syncwarp(float* out) {
   FC_SHARED(float, s, [64]);

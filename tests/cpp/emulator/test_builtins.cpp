@@ -208,7 +208,7 @@ void test_halves() {
   }
   CHECK(std::isnan(__half2float(__float2half_rn(NAN))) &&
         std::isnan(__bfloat162float(__float2bfloat16_rn(NAN))));
-  CHECK(sizeof(__half) == 2 && alignof(float4) == 16 && alignof(uint2) == 8);
+  CHECK(sizeof(__half) == 2 && alignof(uint4) == 16 && alignof(uint2) == 8);
 }
 
 FC_KERNEL block_sum_kernel(const int* x, int* y) {

@@ -33,6 +33,32 @@ void* Shared::variable(const void* key, size_t bytes, const char* name, Site sit
   return base;
 }
 
+/// The bounds of every access through cuda/vec.cuh, in every build.
+void check_access(const void* p, size_t bytes, Access kind, Site site, size_t alignment) {
+  Worker* w = this_worker();
+  if (!w) return;  // the host, by mistake or in a test: the sanitizer's matter
+  const bool store = kind == Access::store, shared = w->shared.holds(p);
+  const char* what = store ? "store" : "load";
+  if (!alignment) alignment = bytes;
+  if (const size_t past = reinterpret_cast<uintptr_t>(p) % alignment) {
+    w->fail(cudaErrorMisalignedAddress, site, "misaligned ", what, " of ", bytes, " bytes, got an address ",
+            past, " bytes past a multiple of ", alignment);
+  }
+  const auto* first = static_cast<const char*>(p);
+  const Allocation* a = find(shared ? w->shared.variables() : *w->launch->memory, p, 128);
+  if (!a || first + bytes > a->base + a->bytes) {
+    w->fail(cudaErrorIllegalAddress, site, "out of bounds: ", shared ? "shared " : "global ", what, " of ",
+            bytes, " bytes ",
+            a ? text("at byte ", first - a->base, " of ", *a)
+              : text("outside every ", shared ? "variable" : "allocation of the device"));
+  }
+  if (w->launch->counting) {
+    const Thread& t = w->thread();
+    const uint64_t address = shared ? w->shared.offset(p) : reinterpret_cast<uintptr_t>(p);
+    t.warp->traffic.add({site.file, site.line, shared, store}, t.lane, address, static_cast<unsigned>(bytes));
+  }
+}
+
 void* shared_variable(const void* key, size_t bytes, const char* name, Site site) {
   const tsan::Own own;
   return this_worker()->shared.variable(key, bytes, name, site);
