@@ -50,10 +50,6 @@ std::ostream& operator<<(std::ostream& out, const Allocation& a);
 /// By address.
 using Allocations = std::vector<Allocation>;
 
-/// Null if the card or the machine has no more.
-void* allocate(size_t bytes, bool host, Site site);
-/// False if `p` is not the beginning of an allocation.
-bool release(void* p);
 /// As it is now; never changed afterwards.
 std::shared_ptr<const Allocations> allocations();
 /// The allocation that holds p, or ends up to `slack` bytes before it; or null.

@@ -6,13 +6,10 @@
 #include <set>
 
 namespace emu {
-namespace {
 
-std::mutex mutex;
-std::map<TrafficKey, Traffic> totals;
-std::atomic<bool> on{false};
-
-}  // namespace
+static std::mutex mutex;
+static std::map<TrafficKey, Traffic> totals;
+static std::atomic<bool> on{false};
 
 bool counting() { return on; }
 

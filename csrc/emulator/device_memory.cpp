@@ -1,6 +1,5 @@
 // The shared memory of a worker, block by block, and cp.async to it, as late as the rules allow: the destination is NaN
 // from the issue on, and the bytes come when the thread waits for their group. Without a wait they never come.
-#include <cstdint>
 #include <cstring>
 
 #include "emulator/core.h"

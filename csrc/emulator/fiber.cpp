@@ -50,8 +50,7 @@ extern "C" __attribute__((visibility("hidden"))) void fastcnn_emulator_switch(vo
 
 static void set_up(Fiber& fiber) {
   auto* top = reinterpret_cast<void**>(reinterpret_cast<uintptr_t>(fiber.stack) + fiber.bytes);
-  std::fill(top - 8, top,
-            nullptr);  // six registers, begin, and where that would return to: aligned as by a call
+  std::fill(top - 8, top, nullptr);  // six registers, begin, its return address: as by a call
   top[-2] = reinterpret_cast<void*>(&begin);
   fiber.context = top - 8;
 }

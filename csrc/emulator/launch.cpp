@@ -8,20 +8,19 @@
 #include "emulator/sanitizers.h"
 
 namespace emu {
-namespace {
 
 /// What its launches may have of dynamic shared memory, until they opt into more.
-std::atomic<size_t>& shared_limit(const void* kernel) {
+static std::atomic<size_t>& shared_limit(const void* kernel) {
   static std::map<const void*, std::atomic<size_t>> limits;
   static std::mutex mutex;
   std::lock_guard<std::mutex> lock(mutex);
   return limits.try_emplace(kernel, size_t{48} << 10).first->second;
 }
 
-std::string shape_of(dim3 v) { return text(v.x, "x", v.y, "x", v.z); }
+static std::string shape_of(dim3 v) { return text(v.x, "x", v.y, "x", v.z); }
 
 /// Runs the launch on as many workers as pay; one launch at a time (streams).
-void run_on_workers(Launch& launch) {
+static void run_on_workers(Launch& launch) {
   static auto* const workers = new std::deque<Worker>;  // never destroyed: their stacks serve all launches
   const dim3 block = launch.config.blockDim;
   uint64_t n = static_cast<uint64_t>(settings().workers);
@@ -36,8 +35,6 @@ void run_on_workers(Launch& launch) {
   workers->front().run(launch, 0, n);
   for (auto& other : others) other.get();
 }
-
-}  // namespace
 
 cudaError_t launch_grid(const cudaLaunchConfig_t& config, const void* kernel, std::function<void()> body) {
   if (const cudaError_t s = sticky(); s != cudaSuccess) return s;

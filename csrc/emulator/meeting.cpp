@@ -7,19 +7,16 @@
 #include "emulator/sanitizers.h"
 
 namespace emu {
-namespace {
 
-bool same(Site a, Site b) {
+static bool same(Site a, Site b) {
   return a.line == b.line && (a.file == b.file || std::strcmp(a.file, b.file) == 0);
 }
 
-std::string hex(unsigned mask) {
+static std::string hex(unsigned mask) {
   char out[16];
   std::snprintf(out, sizeof out, "0x%x", mask);
   return out;
 }
-
-}  // namespace
 
 void Worker::barrier(Site site) {
   Thread& t = thread();

@@ -10,19 +10,16 @@ __thread uint3 threadIdx EMULATOR_TLS, blockIdx EMULATOR_TLS;
 __thread dim3 blockDim EMULATOR_TLS, gridDim EMULATOR_TLS;
 
 namespace emu {
-namespace {
 
-__thread Worker* worker = nullptr;
-__thread Thread* self = nullptr;
+static __thread Worker* worker = nullptr;
+static __thread Thread* self = nullptr;
 
 // Not inlined: a compiler may keep the address of a thread-local variable in a register, and a parked fiber may go
 // on on another OS thread in the next launch.
-__attribute__((noinline)) void set_self(Thread* t) {
+__attribute__((noinline)) static void set_self(Thread* t) {
   self = t;
   if (t) threadIdx = t->index;
 }
-
-}  // namespace
 
 Worker* this_worker() { return worker; }
 Thread& Worker::thread() const { return *self; }
@@ -158,10 +155,8 @@ void Worker::leave(bool finished) {
   to_start_ = next;
   Fiber* fiber = tsan::kOn ? &fibers_[next->linear] : free_.back();
   if (!tsan::kOn) free_.pop_back();
-  if (!fiber->context) {
-    if (!make_fiber(*fiber, [](Fiber&) { worker->fiber_main(); })) {
-      fail(cudaErrorMemoryAllocation, {nullptr, 0}, "no memory for the stack of a GPU thread");
-    }
+  if (!fiber->context && !make_fiber(*fiber, [](Fiber&) { worker->fiber_main(); })) {
+    fail(cudaErrorMemoryAllocation, {nullptr, 0}, "no memory for the stack of a GPU thread");
   }
   go(fiber, next);
 }

@@ -1,12 +1,11 @@
 // Streams as queues of work, done at once or as late as the rules allow; events as places in them.
 #include <algorithm>
 #include <chrono>
-#include <deque>
-#include <memory>
 #include <mutex>
-#include <vector>
 
 #include "emulator/core.h"
+
+using Lock = std::lock_guard<std::recursive_mutex>;
 
 struct CUstream_st {
   bool blocking = true;  // waits for the default stream, and it for this one
@@ -22,14 +21,13 @@ struct CUevent_st {
     std::chrono::steady_clock::time_point when;
   };
   std::shared_ptr<Mark> mark;
-  bool timing = true;
+  bool timing;
 };
 
 namespace emu {
 namespace {
 
 std::recursive_mutex mutex;  // work runs under it: one device
-using Lock = std::lock_guard<std::recursive_mutex>;
 CUstream_st default_stream;
 std::vector<CUstream_st*> others;
 
@@ -97,12 +95,9 @@ cudaError_t drain_all() {
 
 }  // namespace emu
 
-using Lock = emu::Lock;
-
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned flags) {
   Lock lock(emu::mutex);
-  *stream = new CUstream_st;
-  (*stream)->blocking = !(flags & cudaStreamNonBlocking);
+  *stream = new CUstream_st{!(flags & cudaStreamNonBlocking), {}, 0};
   emu::others.push_back(*stream);
   return cudaSuccess;
 }
@@ -124,8 +119,7 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned
 }
 
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned flags) {
-  *event = new CUevent_st;
-  (*event)->timing = !(flags & cudaEventDisableTiming);
+  *event = new CUevent_st{nullptr, !(flags & cudaEventDisableTiming)};
   return cudaSuccess;
 }
 cudaError_t cudaEventDestroy(cudaEvent_t event) {

@@ -1,11 +1,13 @@
-// What is emulated: the card, and the settings of the environment. Figures of the cards: NVIDIA's data sheets and the
-// table of compute capabilities in the CUDA programming guide; memory as the runtime reports it, a little below the
-// nominal size.
+// What is emulated: the card, the settings of the environment, and errors, of which a kernel's stays, as on a card, where
+// only the end of the process helps. Figures of the cards: NVIDIA's data sheets and the table of compute capabilities in
+// the CUDA programming guide; memory as the runtime reports it, a little below the nominal size.
 #include <sched.h>
 
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <map>
+#include <mutex>
 #include <stdexcept>
 
 #include "emulator/core.h"
@@ -13,21 +15,16 @@
 namespace emu {
 namespace {
 
-const struct Card {
-  const char* key;
-  cudaDeviceProp properties;
-} kCards[] = {
+std::mutex mutex;
+std::string last_text;
+cudaError_t first_sticky = cudaSuccess;
+thread_local cudaError_t last = cudaSuccess;
+
+const std::map<std::string, cudaDeviceProp> kCards = {
     {"t4", {"Tesla T4 (emulated)", 15828320256u, 64 << 10, 7, 5, 40}},
     {"a100", {"NVIDIA A100-SXM4-80GB (emulated)", 84974239744u, 163 << 10, 8, 0, 108}},
     {"h200", {"NVIDIA H200 (emulated)", 150121545728u, 227 << 10, 9, 0, 132}},
 };
-
-const Card* find_card(const std::string& key) {
-  for (const Card& c : kCards) {
-    if (key == c.key) return &c;
-  }
-  return nullptr;
-}
 
 /// What the environment says: one of `choices` (the first if it says nothing) or a number from `low` to `high`.
 std::string variable(const char* name, const std::vector<std::string>& choices, const char* expected,
@@ -61,7 +58,7 @@ Settings& settings() {
 }
 
 bool set_card(const std::string& name, uint64_t total_memory) {
-  if (!find_card(name)) return false;
+  if (!kCards.count(name)) return false;
   settings().card = name;
   settings().total_memory = total_memory;
   return true;
@@ -72,8 +69,39 @@ void set_order(Order order, uint64_t seed) {
 }
 
 int arch() {
-  const cudaDeviceProp& p = find_card(settings().card)->properties;
+  const cudaDeviceProp& p = kCards.at(settings().card);
   return p.major * 10 + p.minor;
+}
+
+cudaError_t refuse(cudaError_t code, const std::string& text, bool stays) {
+  std::lock_guard<std::mutex> lock(mutex);
+  if (first_sticky != cudaSuccess) return first_sticky;
+  (stays ? first_sticky : last) = code;
+  last_text = text;
+  return code;
+}
+
+cudaError_t sticky() {
+  std::lock_guard<std::mutex> lock(mutex);
+  return first_sticky;
+}
+
+std::string error_text() {
+  std::lock_guard<std::mutex> lock(mutex);
+  return last_text;
+}
+
+void reset_errors() {
+  std::lock_guard<std::mutex> lock(mutex);
+  first_sticky = last = cudaSuccess;
+  last_text.clear();
+}
+
+std::ostream& operator<<(std::ostream& out, Site site) {
+  return out << (site.file ? site.file : "?") << ":" << site.line;
+}
+std::ostream& operator<<(std::ostream& out, uint3 v) {
+  return out << "(" << v.x << "," << v.y << "," << v.z << ")";
 }
 
 }  // namespace emu
@@ -81,7 +109,7 @@ int arch() {
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* p, int device) {
   if (const cudaError_t e = cudaSetDevice(device); e != cudaSuccess) return e;
   const emu::Settings& s = emu::settings();
-  *p = emu::find_card(s.card)->properties;
+  *p = emu::kCards.at(s.card);
   if (s.total_memory) p->totalGlobalMem = s.total_memory;
   return cudaSuccess;
 }
@@ -94,3 +122,16 @@ cudaError_t cudaSetDevice(int device) {
   return emu::refuse(cudaErrorInvalidDevice, emu::text("device ", device, " of 1"));
 }
 cudaError_t cudaDeviceSynchronize() { return emu::drain_all(); }
+cudaError_t cudaGetLastError() {
+  const cudaError_t s = emu::sticky(), last = emu::last;
+  emu::last = cudaSuccess;
+  return s != cudaSuccess ? s : last;
+}
+
+const char* cudaGetErrorName(cudaError_t code) {
+#define EMULATOR_ROW(name, number) \
+  if (code == number) return "cuda" #name;
+  EMULATOR_ERRORS(EMULATOR_ROW)
+  return "unrecognized error code";
+}
+const char* cudaGetErrorString(cudaError_t code) { return cudaGetErrorName(code); }
