@@ -32,7 +32,9 @@ MICRO_KERNEL = re.compile(r"\bgemm_tile\b")
 DOT_KERNEL = re.compile(
     r"\bgemm_dot_tile\b"
 )  # it may read addresses from the stack, and writes its sums there
-TRANSFORM = re.compile(r"\b(?:load|store)_tile<(\d), (\d)\b")
+TRANSFORM = re.compile(r"\b(?:load|store)_tile<(\d), (\d), .*?(\w+)Line\b")
+#: Vectors per axis of a transform of m: in between, and of the last also results that a loop of any length stores.
+TRANSFORM_WIDTH = {"Stride2Input": (2, 1), "Stride2GradientOutput": (2, 2)}
 TRANSFORM_SLACK = 8  # constants that found no register
 POINTWISE_LOOP = re.compile(r"\b(?:unary|binary)_loop<.*?::(\w+), float,")
 SCALAR_OPS = {"Sin", "Cos", "Pow", "PowScalar"}  # calls of the C library
@@ -90,15 +92,16 @@ def stack_accesses(body: list[Instruction], loop: list[Instruction]) -> list[str
 
 
 def transform_spills(name: str, body: list[Instruction]) -> list[str]:
-    """Complaints about a Winograd transform of r x s outputs (r + 2) x (s + 2) positions, whole and partial vectors."""
+    """Complaints about a Winograd transform of r x s tiles, say (r + 2) x (s + 2) positions, whole and part vectors."""
     tile = TRANSFORM.search(name)
     if not tile:
         return []
-    rows, cols = int(tile[1]), int(tile[2])
+    times, more = TRANSFORM_WIDTH.get(tile[3], (1, 2))
+    rows, cols = (times * int(m) + more for m in tile.group(1, 2))
     wide = [text for text in stack_accesses(body, body) if re.search(r"%[xyz]mm", text)]
     # Written and read, in two variants; half of them stay in the 32 registers of AVX-512.
     each = 2 if any("%zmm" in text for text in wide) else 4
-    most = each * (rows + 2) * (cols + 2) + TRANSFORM_SLACK
+    most = each * rows * cols + TRANSFORM_SLACK
     return (
         [f"spill: {name}: {len(wide)} vectors to or from the stack, at most {most}"]
         if len(wide) > most

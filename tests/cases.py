@@ -143,6 +143,8 @@ CONV: tuple[ConvCase, ...] = (
     conv("5x2", 2, 3, 2, (6, 5), (5, 2)),
     # ---- strides, dilations, pads ----
     conv("s2", 2, 5, 6, (9, 8), 3, stride=2, padding=1),
+    conv("s2 tiles of all sizes", 1, 19, 17, (13, 8), 3, stride=2, padding=1, bias=True),
+    conv("s2 unpadded", 1, 3, 5, (10, 15), 3, stride=2),
     conv("s2x3", 1, 3, 4, (9, 11), 3, stride=(2, 3), padding=(1, 0)),
     conv("stride above kernel", 2, 3, 4, (9, 10), 2, stride=4),
     conv("stride above kernel, padded", 1, 2, 3, (7, 8), (1, 2), stride=(3, 5), padding=((1, 2), (0, 1))),

@@ -158,6 +158,14 @@ def test_many_problems_of_one_filter_keep_a_few():
     assert memory.allocated_bytes() <= before + max(sizes)
 
 
+def test_each_stride_has_filters_of_its_own():
+    x, w, _ = operands("winograd")
+    x = tensor(values((30, 5, 9, 9)))
+    for stride in (1, 2, 1, 2):
+        settings = dict(stride=stride, padding=1, algo="winograd")
+        assert bits(F.conv2d(x, w, **settings)) == bits(F.conv2d(x, w.clone(), **settings)), stride
+
+
 @pytest.mark.parametrize("warm", [False, True])
 def test_estimate_is_exact(warm):
     """Cold, the first pass packs; warm, the twin starts with what the model keeps."""

@@ -22,7 +22,7 @@ double conv_im2col_cost(const ConvProblem&, Pass, const DeviceProps&);
 void conv_im2col_run(const ConvArgs&, Pass, void* stream);
 ConvFilters conv_im2col_filters(const ConvProblem&, Pass);
 
-// conv_winograd.cpp: float32, 3x3 at stride 1; transformed tiles as workspace.
+// conv_winograd.cpp: float32, 3x3 at stride 1 or 2; transformed tiles as workspace.
 const char* conv_winograd_unsupported(const ConvProblem&, Pass, const DeviceProps&);
 size_t conv_winograd_workspace_bytes(const ConvProblem&, Pass, const DeviceProps&);
 double conv_winograd_cost(const ConvProblem&, Pass, const DeviceProps&);

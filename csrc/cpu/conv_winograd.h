@@ -12,6 +12,7 @@ namespace fastcnn::cpu {
 /// by columns in the panels that the GEMM kernel reads. Where only one product uses a part they are never stored as a
 /// whole: the product makes them chunk by chunk of input channels.
 struct WinogradFilters {
+  WinogradForm form;
   int64_t rows, columns;  ///< input and output channels of the product
   int points_h, points_w;
   int64_t part_columns, parts;  ///< a function of the problem only
@@ -19,8 +20,10 @@ struct WinogradFilters {
   bool used_once;               ///< all tiles make one block: each part is read once, so it is not stored
   int64_t chunks;               ///< tasks of packing a part
   int64_t chunk_rows;           ///< input channels at a time, where they are not stored
-  int64_t position, part;       ///< floats from one to the next, where all are stored
-  int64_t chunk_position;       ///< the same of one chunk
+  int64_t
+      sum_rows;  ///< so many of each term of a product after one another, whatever the chunks; 0: one term
+  int64_t position, part;  ///< floats from one to the next, where all are stored
+  int64_t chunk_position;  ///< the same of one chunk
   WinogradFilters(int64_t rows, int64_t columns, const WinogradGrid& grid);
   size_t floats() const { return parts * part; }
   size_t chunk_floats() const { return points_h * points_w * chunk_position; }
@@ -29,7 +32,7 @@ struct WinogradFilters {
   /// Scratch for pack, of one thread.
   static constexpr size_t kPackFloats = 9 * 32 * 64;
   /// Chunk number `chunk` of a part into `all`, which holds floats(); `w` is (columns, rows, ...) or, for
-  /// backward_input, (rows, columns, ...) turned round.
+  /// backward_input, (rows, columns, ...) turned round, taps too.
   void pack(const Volume& w, bool turned, int64_t part, int64_t chunk, float* all, float* scratch) const;
   /// At most chunk_rows rows of a part, from a multiple of it on, into `some`, which holds chunk_floats().
   void pack_rows(const Volume& w, bool turned, int64_t part, int64_t first, int64_t count, float* some,

@@ -27,7 +27,10 @@ double conv_winograd_estimate(const ConvProblem& p, Pass pass, const DeviceProps
   const double gflops = lanes * (lanes > 4 ? 6 : 3);  // as im2col's
   const WinogradGrid grid = conv_winograd_grid(p, pass);
   const double tiles = double(grid.tiles());
-  const double products = double(grid.images) * double(grid.h.all_points()) * double(grid.w.all_points());
+  const auto all = [&](int (*count)(WinogradForm, int)) {
+    return double(grid.images) * double(grid.h.all(count)) * double(grid.w.all(count));
+  };
+  const double multiplications = all(winograd_multiplications);
   const double rows = double(pass == Pass::backward_input ? p.K : p.C);
   const double columns = double(pass == Pass::backward_input ? p.C : p.K);
   const double wide = round_up(columns, lanes), deep = round_up(rows, lanes);
@@ -36,11 +39,12 @@ double conv_winograd_estimate(const ConvProblem& p, Pass pass, const DeviceProps
   // Rows of the products: tiles, or input channels in backward_weight. Few of them leave the unit waiting for filters.
   const double height = pass == Pass::backward_weight ? rows : std::min(tiles, 48.0);
   const double idle = (height + 3) / std::max(height, 1.0);
-  double ns = 2 * products * rows * wide * idle / gflops;
+  double ns = 2 * multiplications * rows * wide * idle / gflops;
   // Forward must have the same bits in training and in evaluation, where filters are kept.
   const bool kept = conv_winograd_filters(p, pass).bytes > 0;
   ns = kept ? std::max(ns, filters / kFilterBytes) : ns + filters / kFilterBytes;
-  ns += 4 * products * (deep + wide) / (pass == Pass::backward_weight ? kGradientBytes : kTransformBytes);
+  ns += 4 * (all(winograd_inputs) * deep + all(winograd_products) * wide) /
+        (pass == Pass::backward_weight ? kGradientBytes : kTransformBytes);
   const bool again =
       pass != Pass::backward_weight && !WinogradFilters(int64_t(rows), int64_t(columns), grid).used_once;
   if (again)  // three quarters hide behind the products

@@ -16,6 +16,7 @@ constexpr size_t kWideFloats = 4 << 20;
 constexpr int64_t kLeastParts = 4;  // tasks, where many tiles make one block
 constexpr int64_t kLeastRows = 2 * kPackRows,
                   kMostRows = 8 * kPackRows;  // of a chunk, where U is made on the way
+constexpr int64_t kSumRows = 128;             // of up to four terms
 constexpr int64_t kSetSkew = 16;              // keeps positions off one another's cache sets
 
 int64_t div_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
@@ -26,7 +27,7 @@ bool has_plain_taps(const Volume& w) { return w.axis[2] == 1 && w.axis[1] == 3 &
 }  // namespace
 
 WinogradFilters::WinogradFilters(int64_t rows, int64_t columns, const WinogradGrid& grid)
-    : rows(rows), columns(columns), points_h(grid.h.points()), points_w(grid.w.points()) {
+    : form(grid.h.form), rows(rows), columns(columns), points_h(grid.h.points()), points_w(grid.w.points()) {
   part_columns = std::min(kPartColumns, div_up(columns, kVector) * kVector);
   parts = div_up(columns, part_columns);
   chunks = div_up(rows, kPackRows);
@@ -39,6 +40,8 @@ WinogradFilters::WinogradFilters(int64_t rows, int64_t columns, const WinogradGr
               (tiles <= kWinogradBlockTiles && parts >= kLeastParts && floats() > kStreamFloats);
   // M is read and written once for each chunk: the chunk is the larger of the two.
   chunk_rows = std::min(std::clamp(div_up(2 * tiles, kPackRows) * kPackRows, kLeastRows, kMostRows), rows);
+  sum_rows = form == WinogradForm::stride2 ? kSumRows : 0;
+  if (sum_rows) chunk_rows = std::min(sum_rows, rows);
   chunk_position = chunk_rows * part_columns + kSetSkew;
 }
 
@@ -86,7 +89,7 @@ void WinogradFilters::pack_to(const Volume& w, bool turned, int64_t p, int64_t c
       f.tap = -f.tap;
     }
     f.values = {values + (j - begin) * depth, points_w * position, position};
-    isa.winograd.filter(&f);
+    isa.winograd.form[int(form)].filter(&f);
   }
 }
 

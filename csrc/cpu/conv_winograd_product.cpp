@@ -1,5 +1,5 @@
 // Winograd forward and backward_input. The latter is the former on dy: filters turned by half a turn with their channels
-// swapped, padding 2 - pad.
+// swapped, padding 2 - pad (at stride 2 half of that, and outputs in pairs).
 //
 // A block of tiles is transformed (V), multiplied position by position with a part of the transformed filters (U) into
 // M, and M is transformed to outputs while it is in L2. Where there are many blocks a task is a block; V is a thread's
@@ -43,7 +43,7 @@ struct Product {
     by_chunks = blocks == 1;
     v_row = div_up(filters.rows, kVector) * kVector;
     v_position = block_tiles * v_row + kSetSkew;
-    v_block = grid.points() * v_position;
+    v_block = grid.inputs() * v_position;
     m_position = block_tiles * filters.part_columns + kSetSkew;
   }
   /// Threads that have work beside one another where it is most.
@@ -68,9 +68,9 @@ struct Space {
     prologue = arena.take(pass == Pass::forward && p.prologue.scale_shift ? 2 * p.C : 0);
     scale = arena.take(pass == Pass::forward && p.epilogue.scale ? p.K : 0);
     bias = arena.take(pass == Pass::forward && p.epilogue.bias ? p.K : 0);
-    m_floats = product.grid.points() * product.m_position;
+    m_floats = product.grid.products() * product.m_position;
     v_floats = product.shared ? 0 : product.v_block;
-    const size_t stage = WinogradSource::stage_floats(product.v_row);
+    const size_t stage = WinogradSource::stage_floats(product.grid.h.form, product.v_row);
     chunk_floats = product.by_chunks ? product.filters.chunk_floats() : 0;
     scratch_floats = m_floats + v_floats + chunk_floats + std::max(stage, WinogradFilters::kPackFloats);
     scratch = arena.take(product.workers(threads) * scratch_floats);
@@ -86,7 +86,8 @@ struct Run {
   Volume weight;
   bool turned;
   Volume out, residual;
-  int64_t depth;
+  int64_t depth, extent[2];  // of out
+  int before[2] = {0, 0};    // rows and columns of the first tile that do not exist
   const float *scale = nullptr, *bias = nullptr;
   float low = -INFINITY, high = INFINITY;
   bool packed = false;  // filters are there already
@@ -95,10 +96,20 @@ struct Run {
 void load(const Run& run, const WinogradBlock& block, int first, int last, float* v, float* stage) {
   const Product& p = run.product;
   for (int i = first; i < last; ++i)
-    run.source.load_input(block[i], {v + i * p.v_row, p.grid.w.points() * p.v_position, p.v_position}, stage);
+    run.source.load_input(block[i], {v + i * p.v_row, p.grid.w.inputs() * p.v_position, p.v_position}, stage);
 }
 
-/// M (+)= V * U at every position, for the columns of one part and input channels from `row` on: `depth` of them are at
+/// Where the terms of product (i, j) begin in V and U; how many there are.
+int find_terms(const Product& p, int i, int j, int64_t filter_position, GemmSegment* terms) {
+  const WinogradTerms down = winograd_terms(p.filters.form, i), across = winograd_terms(p.filters.form, j);
+  for (int r = 0; r < down.count; ++r)
+    for (int s = 0; s < across.count; ++s)
+      *terms++ = {(down.input[r] * p.grid.w.inputs() + across.input[s]) * p.v_position,
+                  (down.filter[r] * p.filters.points_w + across.filter[s]) * filter_position};
+  return down.count * across.count;
+}
+
+/// M (+)= V * U for every product, for the columns of one part and input channels from `row` on: `depth` of them are at
 /// `u`, with `position` floats between positions.
 void multiply(const Run& run, const WinogradBlock& block, const float* v, int64_t part, int64_t row,
               int64_t depth, const float* u, int64_t position, int64_t panel_rows, float* m) {
@@ -106,19 +117,21 @@ void multiply(const Run& run, const WinogradBlock& block, const float* v, int64_
   const WinogradFilters& f = p.filters;
   const Kernels& isa = kernels();
   const int64_t columns = std::min(f.part_columns, f.columns - part * f.part_columns), width = f.panel();
-  const int64_t step = div_up(depth, std::max<int64_t>(1, div_up(depth, kDepth)));
+  const int64_t step = f.sum_rows ? f.sum_rows : div_up(depth, std::max<int64_t>(1, div_up(depth, kDepth)));
   GemmTile t;
   t.a_row = p.v_row;
   t.a_col = 1;
   t.b_row = width;
   t.c_row = f.part_columns;
-  for (int i = 0, at = 0; i < f.points_h; ++i)
-    for (int j = 0; j < f.points_w; ++j, ++at) {
+  GemmSegment terms[4];
+  t.segment = terms;
+  for (int i = 0, at = 0; i < p.grid.h.products(); ++i)
+    for (int j = 0; j < p.grid.w.products(); ++j, ++at) {
       int first, last;
       block.kinds().range(i, j, &first, &last);
       t.m = last - first;
-      const float* a = v + at * p.v_position + first * p.v_row + row;
-      const float* b = u + at * position;
+      t.segments = find_terms(p, i, j, position, terms);
+      const float* a = v + first * p.v_row + row;
       float* c = m + at * p.m_position + first * f.part_columns;
       int64_t k = 0;
       do {
@@ -127,7 +140,7 @@ void multiply(const Run& run, const WinogradBlock& block, const float* v, int64_
         t.accumulate = row + k > 0;
         for (int64_t n = 0; n < columns; n += width) {
           t.n = static_cast<int>(std::min(width, columns - n));
-          t.b = b + n * panel_rows + k * width;
+          t.b = u + n * panel_rows + k * width;
           t.c = c + n;
           isa.gemm.tile(&t);
         }
@@ -146,8 +159,9 @@ void store(const Run& run, const WinogradBlock& block, int64_t part, float* m, f
   const Product& p = run.product;
   const WinogradFilters& f = p.filters;
   const int64_t channel = part * f.part_columns;
+  const int output_step = winograd_output_step(f.form);
   WinogradStore s{};
-  s.from = {nullptr, f.points_w * p.m_position, p.m_position};
+  s.from = {nullptr, p.grid.w.products() * p.m_position, p.m_position};
   s.channels = std::min(f.part_columns, f.columns - channel);
   s.out_row = run.out.axis[1];
   s.out_col = run.out.axis[2];
@@ -156,13 +170,16 @@ void store(const Run& run, const WinogradBlock& block, int64_t part, float* m, f
   s.low = run.low, s.high = run.high;
   for (int i = 0; i < block.count(); ++i) {
     const WinogradTile& t = block[i];
+    const int64_t row = t.row * output_step - run.before[0], col = t.col * output_step - run.before[1];
     const auto place = [&](const Volume& v) {
-      return v.data + t.image / run.depth * v.batch + t.image % run.depth * v.axis[0] + t.row * v.axis[1] +
-             t.col * v.axis[2] + channel * v.channel;
+      return v.data + t.image / run.depth * v.batch + t.image % run.depth * v.axis[0] + row * v.axis[1] +
+             col * v.axis[2] + channel * v.channel;
     };
     s.from.data = m + i * f.part_columns;
     s.rows = t.rows, s.cols = t.cols;
-    s.valid_rows = t.valid_rows, s.valid_cols = t.valid_cols;
+    s.first_row = row < 0, s.first_col = col < 0;
+    s.end_row = int(std::min<int64_t>(t.rows * output_step, run.extent[0] - row));
+    s.end_col = int(std::min<int64_t>(t.cols * output_step, run.extent[1] - col));
     s.out = place(run.out);
     if (run.residual.data) {
       const float* residual = place(run.residual);
@@ -170,17 +187,17 @@ void store(const Run& run, const WinogradBlock& block, int64_t part, float* m, f
       s.residual_row = run.residual.axis[1];
       s.residual_col = run.residual.axis[2];
       if (run.residual.channel != 1) {
-        s.residual_row = t.valid_cols * f.part_columns;
+        s.residual_row = s.end_col * f.part_columns;
         s.residual_col = f.part_columns;
         s.residual = stage;
-        for (int r = 0; r < t.valid_rows; ++r)
-          for (int q = 0; q < t.valid_cols; ++q)
+        for (int r = 0; r < s.end_row; ++r)
+          for (int q = 0; q < s.end_col; ++q)
             for (int64_t c = 0; c < s.channels; ++c)
               stage[r * s.residual_row + q * s.residual_col + c] =
                   residual[r * run.residual.axis[1] + q * run.residual.axis[2] + c * run.residual.channel];
       }
     }
-    kernels().winograd.output(&s);
+    kernels().winograd.form[int(f.form)].output(&s);
   }
 }
 
@@ -260,7 +277,8 @@ ConvFilters conv_winograd_filters(const ConvProblem& p, Pass pass) {
     return {};  // to make them anew is faster than to read four times as many from memory
   FloatArena arena(nullptr);
   arena.take(product.filters.floats());
-  return {arena.bytes(), uint64_t(product.filters.points_h * 16 + product.filters.points_w)};
+  const WinogradFilters& f = product.filters;
+  return {arena.bytes(), uint64_t(int(f.form) * 256 + f.points_h * 16 + f.points_w)};
 }
 
 size_t conv_winograd_product_bytes(const ConvProblem& p, Pass pass, int threads) {
@@ -280,7 +298,8 @@ void conv_winograd_forward(const ConvArgs& args) {
           false,
           volume(args.y),
           {},
-          p.out[0]};
+          p.out[0],
+          {p.out[1], p.out[2]}};
   run.low = p.epilogue.low();
   run.high = p.epilogue.high();
   if (p.epilogue.bias) run.bias = conv_copy_vector(args.bias, p.K, space.bias);
@@ -295,20 +314,29 @@ void conv_winograd_backward_input(const ConvArgs& args) {
   const Product product(p, Pass::backward_input);
   const Space space(p, Pass::backward_input, product, args.threads, nullptr, args.workspace);
   if (product.blocks == 0) return;
+  const WinogradForm form = product.filters.form;
+  const int before[2] = {conv_winograd_before(p, Pass::backward_input, 1),
+                         conv_winograd_before(p, Pass::backward_input, 2)};
+  const auto pad = [&](int axis) {
+    return form == WinogradForm::stride1 ? 2 - p.pad_low[axis] : (1 + before[axis - 1] - p.pad_low[axis]) / 2;
+  };
   const Run run{product,
                 {volume(args.y),
                  p.in[0],
                  {p.out[1], p.out[2]},
-                 {2 - p.pad_low[1], 2 - p.pad_low[2]},
+                 {pad(1), pad(2)},
                  PadMode::zeros,
                  p.K,
-                 space.zeros},
+                 space.zeros,
+                 form},
                 space.filters,
                 volume(args.w),
                 true,
                 volume(args.x),
                 {},
-                p.in[0]};
+                p.in[0],
+                {p.in[1], p.in[2]},
+                {before[0], before[1]}};
   std::fill_n(space.zeros, p.K, 0.0f);
   execute(run, space, args.threads);
 }

@@ -51,8 +51,8 @@ class TileWalk {
 
 }  // namespace
 
-WinogradAxis::WinogradAxis(int64_t n)
-    : extent(n), tiles((n + 3) / 4), large_tiles(tiles), large(4), small(4) {
+WinogradAxis::WinogradAxis(WinogradForm form, int64_t n)
+    : form(form), extent(n), tiles((n + 3) / 4), large_tiles(tiles), large(4), small(4) {
   const int64_t missing = 4 * tiles - n;
   if (n <= 2) {
     large = small = 2;
@@ -66,7 +66,7 @@ WinogradAxis::WinogradAxis(int64_t n)
 }
 
 WinogradKinds::WinogradKinds(const WinogradGrid& grid, int64_t first, int64_t count)
-    : small_h_(grid.h.small_points()), small_w_(grid.w.small_points()) {
+    : small_h_(grid.h.small_products()), small_w_(grid.w.small_products()) {
   int used[4] = {};
   TileWalk walk(grid, first);
   for (int64_t i = 0; i < count; ++i, walk.next()) ++used[walk.kind()];
@@ -102,7 +102,7 @@ void WinogradSource::find_pixels(const WinogradTile& t, const Window& h, const W
         *pixel++ = i < h.valid && j < w.valid ? stage + (i * w.valid + j) * channels : zeros;
     return;
   }
-  int64_t across[kWinogradPoints];
+  int64_t across[kWinogradWindow];
   for (int j = 0; j < w.count; ++j)
     across[j] = j < w.valid ? conv_input_index(w.first, j, 1, 1, 0, extent[1], mode) : -1;
   for (int i = 0; i < h.count; ++i) {
@@ -114,15 +114,19 @@ void WinogradSource::find_pixels(const WinogradTile& t, const Window& h, const W
 }
 
 void WinogradSource::load_input(const WinogradTile& t, const WinogradValues& to, float* stage) const {
-  const float* pixel[kWinogradCells];
-  find_pixels(t, {t.row - pad[0], t.rows + 2, t.valid_rows + 2},
-              {t.col - pad[1], t.cols + 2, t.valid_cols + 2}, stage, pixel);
+  const float* pixel[kWinogradWindow * kWinogradWindow];
+  const int step = winograd_input_step(form);
+  const auto window = [&](int64_t start, int64_t before, int size, int valid) {
+    return Window{start * step - before, winograd_inputs(form, size), winograd_inputs(form, valid)};
+  };
+  find_pixels(t, window(t.row, pad[0], t.rows, t.valid_rows), window(t.col, pad[1], t.cols, t.valid_cols),
+              stage, pixel);
   const WinogradLoad load{pixel, t.rows, t.cols, channels, to};
-  kernels().winograd.input(&load);
+  kernels().winograd.form[int(form)].input(&load);
 }
 
 void WinogradSource::load_gradient(const WinogradTile& t, const WinogradValues& to, float* stage) const {
-  const float* pixel[kWinogradCells];
+  const float* pixel[kWinogradWindow * kWinogradWindow];
   find_pixels(t, {t.row, t.rows, t.valid_rows}, {t.col, t.cols, t.valid_cols}, stage, pixel);
   const WinogradLoad load{pixel, t.rows, t.cols, channels, to};
   kernels().winograd.gradient(&load);

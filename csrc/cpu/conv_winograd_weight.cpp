@@ -79,7 +79,8 @@ struct Space {
     prologue = arena.take(p.prologue.scale_shift ? 2 * p.C : 0);
     u_floats = cut.fused ? cut.u_cell : 0;
     const size_t taps = 9 * cut.cell_rows * cut.cell_columns;
-    scratch_floats = std::max(u_floats + taps, WinogradSource::stage_floats(std::max(p.C, p.K)));
+    scratch_floats =
+        std::max(u_floats + taps, WinogradSource::stage_floats(cut.grid.h.form, std::max(p.C, p.K)));
     scratch = arena.take(threads * scratch_floats);
     bytes = arena.bytes();
   }
