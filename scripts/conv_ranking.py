@@ -2,6 +2,7 @@
 
     python scripts/conv_ranking.py                        # 3x3 layers of known networks, small and odd ones
     python scripts/conv_ranking.py --shape 8,64,64,56,56  # batch, in, out channels, height, width; may be repeated
+    python scripts/conv_ranking.py --stride 2
 
 For every shape and pass the rows that can run (the naive direct row only where it is quick) are timed by turns. A line
 shows predicted and measured microseconds, the row that auto takes, the fastest, and how much longer auto's takes.
@@ -48,25 +49,26 @@ def seconds(call: Callable[[], Any], least: float) -> float:
             return taken / n
 
 
-def rank(shape: tuple[int, ...], which: str, rounds: int, slowest: float) -> tuple[str, float]:
+def rank(shape: tuple[int, ...], which: str, stride: int, rounds: int, slowest: float) -> tuple[str, float]:
     """(a line of the table, auto's time over the fastest's)."""
     n, c, k, h, w = shape
-    rows = fastcnn.conv_algorithms((n, c, h, w), (k, c, 3, 3), padding=1, pass_=which)
+    settings: dict[str, Any] = dict(stride=stride, padding=1)
+    rows = fastcnn.conv_algorithms((n, c, h, w), (k, c, 3, 3), pass_=which, **settings)
     rng = np.random.default_rng(0)
 
     def operand(*dims: int) -> fastcnn.Tensor:
         a = rng.standard_normal((dims[0], *dims[2:], dims[1]), dtype=np.float32)
         return fastcnn.from_numpy(np.moveaxis(a, -1, 1))
 
-    x, dy = operand(n, c, h, w), operand(n, k, h, w)
+    x, dy = operand(n, c, h, w), operand(n, k, (h - 1) // stride + 1, (w - 1) // stride + 1)
     weight = fastcnn.from_numpy(rng.standard_normal((k, c, 3, 3), dtype=np.float32))
 
     def call(algo: str) -> Callable[[], Any]:
         if which == "forward":
-            return lambda: fastcnn.functional.conv2d(x, weight, padding=1, algo=algo)
+            return lambda: fastcnn.functional.conv2d(x, weight, algo=algo, **settings)
         if which == "backward_input":
-            return lambda: grad.conv2d_input(x.shape, weight, dy, padding=1, algo=algo)
-        return lambda: grad.conv2d_weight(x, weight.shape, dy, padding=1, algo=algo)
+            return lambda: grad.conv2d_input(x.shape, weight, dy, algo=algo, **settings)
+        return lambda: grad.conv2d_weight(x, weight.shape, dy, algo=algo, **settings)
 
     runs = [r for r in rows if r.reason is None and (r.name != "direct" or r.cost < slowest)]
     with fastcnn.no_grad():
@@ -88,6 +90,7 @@ def rank(shape: tuple[int, ...], which: str, rounds: int, slowest: float) -> tup
 def main() -> None:
     parser = argparse.ArgumentParser(description="Predicted and measured microseconds of each row.")
     parser.add_argument("--shape", action="append", help="N,C,K,H,W of a 3x3 layer with padding 1")
+    parser.add_argument("--stride", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument(
@@ -99,7 +102,9 @@ def main() -> None:
     losses = []
     for text in args.shape or SHAPES:
         for which in PASSES:
-            line, loss = rank(tuple(int(v) for v in text.split(",")), which, args.rounds, args.slowest)
+            line, loss = rank(
+                tuple(int(v) for v in text.split(",")), which, args.stride, args.rounds, args.slowest
+            )
             print(line, flush=True)
             losses.append(loss)
     right = sum(loss <= 1.05 for loss in losses)
