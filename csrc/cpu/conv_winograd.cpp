@@ -42,7 +42,6 @@ const char* conv_winograd_unsupported(const ConvProblem& p, Pass pass, const Dev
     return "one or two axes with filters only";
   if (p.filter[1] != 3 || p.filter[2] != 3) return "3x3 filters only";
   if (p.stride[1] != p.stride[2] || p.stride[1] > 2) return "stride 1 or 2 of both axes only";
-  if (p.stride[1] == 2 && pass == Pass::backward_weight) return "stride 1 only in backward_weight";
   if (p.dilation[1] != 1 || p.dilation[2] != 1) return "dilation 1 only";
   if (p.G != 1) return "one group only";
   if (p.C == 0) return "at least one input channel";

@@ -23,6 +23,19 @@ WinogradTerms winograd_terms(WinogradForm form, int product) {
   }
 }
 
+WinogradUses winograd_uses(WinogradForm form, int filter, int products) {
+  WinogradUses uses{};
+  for (int i = 0; i < products; ++i) {
+    const WinogradTerms terms = winograd_terms(form, i);
+    for (int t = 0; t < terms.count; ++t)
+      if (terms.filter[t] == filter) {
+        uses.input[uses.count] = terms.input[t];
+        uses.product[uses.count++] = i;
+      }
+  }
+  return uses;
+}
+
 WinogradForm conv_winograd_form(const ConvProblem& p, Pass pass) {
   if (p.stride[1] == 1) return WinogradForm::stride1;
   return pass == Pass::backward_input ? WinogradForm::stride2_gradient : WinogradForm::stride2;

@@ -29,6 +29,12 @@ struct WinogradTerms {
 };
 WinogradTerms winograd_terms(WinogradForm form, int product);
 
+/// The other way round: which inputs are multiplied by a filter, and for which products.
+struct WinogradUses {
+  int count, input[4], product[4];
+};
+WinogradUses winograd_uses(WinogradForm form, int filter, int products);
+
 WinogradForm conv_winograd_form(const ConvProblem& p, Pass pass);
 /// stride2_gradient works on pairs of rows and columns of x, of which the second meets two taps. With even padding the
 /// first pair begins before x: by how much.

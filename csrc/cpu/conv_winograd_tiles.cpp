@@ -129,7 +129,7 @@ void WinogradSource::load_gradient(const WinogradTile& t, const WinogradValues& 
   const float* pixel[kWinogradWindow * kWinogradWindow];
   find_pixels(t, {t.row, t.rows, t.valid_rows}, {t.col, t.cols, t.valid_cols}, stage, pixel);
   const WinogradLoad load{pixel, t.rows, t.cols, channels, to};
-  kernels().winograd.gradient(&load);
+  kernels().winograd.form[int(form)].gradient(&load);
 }
 
 }  // namespace fastcnn::cpu

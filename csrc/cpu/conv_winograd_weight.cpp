@@ -1,5 +1,5 @@
 // Winograd backward_weight, the adjoint of forward in its filters: with V = B^T x B and W = A dy A^T of every tile,
-// dU = sum over tiles of V^T W at every position, then dw = G^T dU G.
+// dU = sum over tiles of V^T W at every position, then dw = G^T dU G. At stride 2 a filter is part of up to 16 products.
 //
 // V and W are computed for as many tiles at a time as the last level cache holds (a span of blocks), then multiplied
 // cell by cell: a cell is some input channels by some output channels. Where one span holds all tiles and there are
@@ -55,8 +55,8 @@ struct Cut {
     blocks = blocks ? div_up(grid.tiles(), block_tiles) : 0;
     v_position = block_tiles * v_row + kSetSkew;
     w_position = block_tiles * w_row + kSetSkew;
-    v_block = grid.points() * v_position;
-    w_block = grid.points() * w_position;
+    v_block = grid.inputs() * v_position;
+    w_block = grid.products() * w_position;
     // Where dU is large, spans are long: each reads and writes all of it.
     const int64_t all = blocks * (v_block + w_block), one_span = cells >= kManyCells ? kLongSpanFloats : 0;
     const int64_t span_floats = std::max({kSpanFloats, cells * u_cell / 2, std::min(all, one_span)});
@@ -105,7 +105,8 @@ struct Run {
     float* base = gradient ? space.w + in_span * cut.w_block : space.v + in_span * cut.v_block;
     const int64_t last = std::min<int64_t>(first + kLoadTiles, tiles.count());
     for (int64_t i = first; i < last; ++i) {
-      const WinogradValues to{base + i * row, cut.grid.w.points() * position, position};
+      const int columns = gradient ? cut.grid.w.products() : cut.grid.w.inputs();
+      const WinogradValues to{base + i * row, columns * position, position};
       if (gradient)
         dy.load_gradient(tiles[static_cast<int>(i)], to, stage);
       else
@@ -120,6 +121,7 @@ struct Run {
                   column = cell % cut.column_cells * cut.cell_columns;
     const int64_t columns = std::min(cut.cell_columns, p.K - column), nr = isa.gemm.nr;
     const int points_w = cut.grid.w.points();
+    const WinogradForm form = cut.grid.h.form;
     GemmTile t;
     t.m = static_cast<int>(std::min(cut.cell_rows, p.C - row));
     t.a_row = 1;
@@ -130,18 +132,25 @@ struct Run {
     do {  // also without tiles, to clear
       const WinogradKinds kinds(cut.grid, (first_block + b) * cut.block_tiles,
                                 count > 0 ? block_count(first_block + b) : 0);
-      t.accumulate = first_block + b > 0 ? 2 : 0;
       for (int64_t at = i * points_w; at < end * points_w; ++at) {
-        int first, last;
-        kinds.range(static_cast<int>(at / points_w), static_cast<int>(at % points_w), &first, &last);
-        t.k = last - first;
-        t.a = space.v + b * cut.v_block + at * cut.v_position + first * cut.v_row + row;
-        const float* w = space.w + b * cut.w_block + at * cut.w_position + first * cut.w_row + column;
-        for (int64_t n = 0; n < columns; n += nr) {
-          t.n = static_cast<int>(std::min(nr, columns - n));
-          t.b = w + n;
-          t.c = u + at * cut.u_position + n;
-          isa.gemm.tile(&t);
+        const WinogradUses down = winograd_uses(form, int(at / points_w), cut.grid.h.products());
+        const WinogradUses across = winograd_uses(form, int(at % points_w), cut.grid.w.products());
+        for (int use = 0; use < down.count * across.count; ++use) {
+          const int r = use / across.count, s = use % across.count;
+          const int64_t input = down.input[r] * cut.grid.w.inputs() + across.input[s];
+          const int64_t product = down.product[r] * cut.grid.w.products() + across.product[s];
+          int first, last;
+          kinds.range(down.product[r], across.product[s], &first, &last);
+          t.k = last - first;
+          t.accumulate = first_block + b + use > 0 ? 2 : 0;
+          t.a = space.v + b * cut.v_block + input * cut.v_position + first * cut.v_row + row;
+          const float* w = space.w + b * cut.w_block + product * cut.w_position + first * cut.w_row + column;
+          for (int64_t n = 0; n < columns; n += nr) {
+            t.n = static_cast<int>(std::min(nr, columns - n));
+            t.b = w + n;
+            t.c = u + at * cut.u_position + n;
+            isa.gemm.tile(&t);
+          }
         }
       }
     } while (++b < count);
@@ -164,7 +173,7 @@ struct Run {
                            rows,
                            width,
                            0};
-    isa.winograd.filter_gradient(&f);
+    isa.winograd.form[int(cut.grid.h.form)].filter_gradient(&f);
     // [channel, tap][filter] -> [filter][channel, tap]; ops make dw in row-major memory
     isa.pack.matrix(taps, 1, width, std::min(width, p.K - column), rows * 9,
                     dw.data + column * dw.batch + row * dw.channel, dw.batch, 0);
@@ -187,7 +196,14 @@ void conv_winograd_backward_weight(const ConvArgs& args) {
                 cut,
                 space,
                 conv_winograd_input(args, space.zeros, space.prologue),
-                {volume(args.y), p.out[0], {p.out[1], p.out[2]}, {0, 0}, PadMode::zeros, p.K, space.zeros},
+                {volume(args.y),
+                 p.out[0],
+                 {p.out[1], p.out[2]},
+                 {0, 0},
+                 PadMode::zeros,
+                 p.K,
+                 space.zeros,
+                 cut.grid.h.form},
                 volume(args.w)};
   const int lines = cut.grid.h.points();
   const int64_t groups = div_up(cut.block_tiles, kLoadTiles);

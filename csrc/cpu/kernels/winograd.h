@@ -81,14 +81,14 @@ struct WinogradTransforms {
   void (*input)(const WinogradLoad*);     ///< B^T d B
   void (*output)(const WinogradStore*);   ///< A^T m A
   void (*filter)(const WinogradFilter*);  ///< taps -> values: G g G^T
+  // Adjoints, for the gradient of the filters; null for stride2_gradient.
+  void (*gradient)(const WinogradLoad*);  ///< A dy A^T
+  void (*filter_gradient)(
+      const WinogradFilter*);  ///< values -> taps: G^T u G; positions that are not there are zero
 };
 
 struct WinogradKernels {
   WinogradTransforms form[3];  ///< by WinogradForm
-  // Of stride1 alone:
-  void (*gradient)(const WinogradLoad*);  ///< A dy A^T
-  void (*filter_gradient)(
-      const WinogradFilter*);  ///< values -> taps: G^T u G; positions that are not there are zero
 };
 
 }  // namespace fastcnn::cpu

@@ -138,7 +138,8 @@ void filter_any(const WinogradFilter* t) {
     filter_rows<Line, false>(t);
 }
 
-void winograd_filter_gradient(const WinogradFilter* t) {
+template <class Line>
+void filter_gradient(const WinogradFilter* t) {
   for (int64_t row = 0; row < t->rows; ++row)
     for (int64_t lane = 0; lane < t->lanes; lane += kLanes) {
       const float* from = t->values.data + row * t->values_row + lane;
@@ -149,7 +150,7 @@ void winograd_filter_gradient(const WinogradFilter* t) {
         for (int i = 0; i < kWinogradPoints; ++i)
           in[i] = i < t->points_h && j < t->points_w ? vload(from + i * t->values.row + j * t->values.column)
                                                      : vzero();
-        filter_gradient_line(in, out);
+        Line::adjoint(in, out);
 #pragma GCC unroll 3
         for (int r = 0; r < 3; ++r) middle[r][j] = out[r];
       }
@@ -157,7 +158,7 @@ void winograd_filter_gradient(const WinogradFilter* t) {
 #pragma GCC unroll 3
       for (int r = 0; r < 3; ++r) {
         Vec out[3];
-        filter_gradient_line(middle[r], out);
+        Line::adjoint(middle[r], out);
 #pragma GCC unroll 3
         for (int s = 0; s < 3; ++s) vstore(taps + (3 * r + s) * t->tap, out[s]);
       }
@@ -165,12 +166,12 @@ void winograd_filter_gradient(const WinogradFilter* t) {
 }
 
 constexpr WinogradKernels kWinograd = {
-    {{load_any<InputLine>, store_any<OutputLine>, filter_any<FilterLine>},
-     {load_any<Stride2InputLine>, store_any<Stride2OutputLine>, filter_any<Stride2FilterLine>},
-     {load_any<Stride2GradientInputLine>, store_any<Stride2GradientOutputLine>,
-      filter_any<Stride2FilterLine>}},
-    load_any<GradientLine>,
-    winograd_filter_gradient};
+    {{load_any<InputLine>, store_any<OutputLine>, filter_any<FilterLine>, load_any<GradientLine>,
+      filter_gradient<FilterLine>},
+     {load_any<Stride2InputLine>, store_any<Stride2OutputLine>, filter_any<Stride2FilterLine>,
+      load_any<Stride2AdjointLine>, filter_gradient<Stride2FilterLine>},
+     {load_any<Stride2GradientInputLine>, store_any<Stride2GradientOutputLine>, filter_any<Stride2FilterLine>,
+      nullptr, nullptr}}};
 
 }  // namespace
 }  // namespace fastcnn::cpu::FC_ISA

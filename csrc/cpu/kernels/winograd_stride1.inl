@@ -100,7 +100,8 @@ struct OutputLine {
   FC_INLINE static void run(const Vec* in, Vec* out) { output_line<M>(in, out); }
 };
 struct FilterLine {
-  FC_INLINE static void run(const Vec* in, Vec* out) { filter_line(in, out); }
+  FC_INLINE static void run(const Vec* w, Vec* u) { filter_line(w, u); }
+  FC_INLINE static void adjoint(const Vec* u, Vec* w) { filter_gradient_line(u, w); }
 };
 
 }  // namespace

@@ -126,6 +126,24 @@ struct Stride2OutputLine {
   FC_INLINE static void run(const Vec* in, Vec* out) { two_taps_output<M>(in, out); }
 };
 
+/// Gradient of the outputs: y[M] -> w[M + 1] at the points, the adjoint of two_taps_output.
+template <int M>
+struct Stride2AdjointLine {
+  static constexpr int kIn = M, kOut = M + 1;
+  FC_INLINE static void run(const Vec* y, Vec* w) {
+    if constexpr (M == 2) {
+      pair_of(kNear, y[0], y[1], &w[0], &w[1]);
+    } else if constexpr (M == 3) {
+      pair_of(kNear, vfma(vconst(kNear2), y[2], y[0]), y[1], &w[0], &w[1]);
+      w[3] = vfma(vconst(kFar), y[1], vfma(vconst(kFar2), y[2], y[0]));
+    } else {
+      pair_of(kNear, vfma(vconst(kNear2), y[2], y[0]), vfma(vconst(kNear2), y[3], y[1]), &w[0], &w[1]);
+      pair_of(kFar, vfma(vconst(kFar2), y[2], y[0]), vfma(vconst(kFar2), y[3], y[1]), &w[3], &w[4]);
+    }
+    w[2] = y[M - 1];
+  }
+};
+
 template <int M>
 struct Stride2GradientInputLine {
   static constexpr int kIn = M + 1, kOut = M + 1;
@@ -156,6 +174,12 @@ struct Stride2FilterLine {
     u[2] = w[2];
     u[3] = w[1];
     pair_of(kGainFar, vmul(vconst(kGainFar * kFar), w[2]), w[0], &u[4], &u[5]);
+  }
+  FC_INLINE static void adjoint(const Vec* u, Vec* w) {
+    w[0] = vfma(vconst(kGainFar), vsub(u[4], u[5]), vmul(vconst(kGainNear), vsub(u[0], u[1])));
+    w[1] = u[3];
+    w[2] = vfma(vconst(kGainFar * kFar), vadd(u[4], u[5]),
+                vfma(vconst(kGainNear * kNear), vadd(u[0], u[1]), u[2]));
   }
 };
 
