@@ -14,9 +14,12 @@ namespace {
 
 constexpr double kTransformBytes = 26;  // per ns and thread: V and M
 constexpr double kGradientBytes = 17;   // V and W, which are further apart in time
-constexpr double kFilterBytes = 12;     // per ns: U written and read, or dU
-constexpr double kStreamBytes = 30;     // per ns: U read by a further block
+// The same from every second pixel.
+constexpr double kStride2Bytes = 18, kStride2GradientBytes = 12;
+constexpr double kFilterBytes = 12;  // per ns: U written and read, or dU
+constexpr double kStreamBytes = 30;  // per ns: U read by a further block
 constexpr double kCallMicroseconds = 6;
+constexpr double kFewChannels = 8;
 
 double round_up(double n, double unit) { return std::ceil(n / unit) * unit; }
 
@@ -41,14 +44,19 @@ double conv_winograd_estimate(const ConvProblem& p, Pass pass, const DeviceProps
   const double idle = (height + 3) / std::max(height, 1.0);
   double ns = 2 * multiplications * rows * wide * idle / gflops;
   // Forward must have the same bits in training and in evaluation, where filters are kept.
-  const bool kept = conv_winograd_filters(p, pass).bytes > 0;
+  const bool kept = conv_winograd_filters(p, pass).bytes > 0, weight = pass == Pass::backward_weight;
   ns = kept ? std::max(ns, filters / kFilterBytes) : ns + filters / kFilterBytes;
-  ns += 4 * (all(winograd_inputs) * deep + all(winograd_products) * wide) /
-        (pass == Pass::backward_weight ? kGradientBytes : kTransformBytes);
+  // The gradient of a filter is the sum of as many products as it is part of.
+  if (weight) ns += (double(grid.inputs()) / grid.points() - 1) * filters / kFilterBytes;
+  const double bytes = grid.h.form == WinogradForm::stride2 ? (weight ? kStride2GradientBytes : kStride2Bytes)
+                                                            : (weight ? kGradientBytes : kTransformBytes);
+  ns += 4 * (all(winograd_inputs) * deep + all(winograd_products) * wide) / bytes;
   const bool again =
       pass != Pass::backward_weight && !WinogradFilters(int64_t(rows), int64_t(columns), grid).used_once;
   if (again)  // three quarters hide behind the products
     ns += std::max(0.0, tiles / 48 - 1) * filters / kStreamBytes / 4;
+  // Products of few channels are all beginnings and ends; at stride 2 too little is saved to pay for them.
+  if (grid.h.form != WinogradForm::stride1 && std::min(rows, columns) <= kFewChannels) ns *= 2;
   return kCallMicroseconds + ns / 1e3;
 }
 
