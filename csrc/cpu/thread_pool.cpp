@@ -2,9 +2,8 @@
 //
 // A job is published by opening `gate_`: (serial << 32) | (open << 31) | helpers inside. Workers enter by
 // adding one to it while it is open, take tasks and leave by subtracting one. The caller takes tasks as well, then closes
-// the gate, so that sleepy workers no longer matter, and waits for the helpers
-// inside. So a job costs only as many wake-ups as it can use, and nobody waits for a thread that the OS has
-// not scheduled.
+// the gate, so that sleepy workers no longer matter, and waits for the helpers inside. So a job costs only as many wake-ups
+// as it can use, and nobody waits for a thread that the OS has not scheduled.
 //
 // Each thread begins with its own stretch of the tasks, the same one in every job, then helps with the others'. So what a
 // thread wrote it finds in its own caches when it reads or writes it again: taken in turns from one counter, most lines

@@ -1,7 +1,7 @@
-// The library's own threads. The caller works too; idle workers spin for 200 microseconds, then sleep.
-// Each thread begins with its own stretch of the tasks, then helps with the others'. Work is split into tasks by the problem, never by the number of threads, so results have the same bits for
-// any number of them; a task's `slot` (0 .. num_threads()-1) only chooses its scratch memory. Workers that wake may run
-// on the caller's CPUs except the one it is on.
+// The library's own threads. The caller works too; idle workers spin for 200 microseconds, then sleep. Each thread begins
+// with its own stretch of the tasks, then helps with the others'. Work is split into tasks by the problem, never by the
+// number of threads, so results have the same bits for any number of them; a task's `slot` (0 .. num_threads()-1) only
+// chooses its scratch memory. Workers that wake may run on the caller's CPUs except the one it is on.
 #pragma once
 
 #include <cstdint>
