@@ -522,7 +522,7 @@ BUGS: tuple[Bug, ...] = (
     # ---- threads and instruction sets ----
     bug(
         "threads: the last task is dropped", "csrc/cpu/thread_pool.cpp",
-        "if (task >= count_) return;", "if (task + 1 >= count_) return;", "ops on several threads", CONV,
+        "if (task >= s.end) break;", "if (task + 1 >= s.end) break;", "ops on several threads", CONV,
     ),
     bug(
         "isa: entries of the table swapped", "csrc/cpu/isa.cpp",
