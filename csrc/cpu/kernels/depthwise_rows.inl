@@ -52,8 +52,8 @@ FC_INLINE void depthwise_line(const DepthwiseLine& line, const DepthwiseBlock& b
                               Vec (&sum0)[kDepthwisePixels], Vec (&sum1)[kDepthwisePixels]) {
   constexpr int kColumns = (kDepthwisePixels - 1) * STRIDE + TAPS, kFresh = kDepthwisePixels * STRIDE;
   Vec w0[TAPS], w1[TAPS];
-  const DepthwisePointers<TAPS> filter0(line.filter[0] + b.channel, b.filter_step);
-  const DepthwisePointers<TAPS> filter1(line.filter[1] + b.channel, b.filter_step);
+  const DepthwisePointers<TAPS> filter0(line.filter[ROW0 ? 0 : 1] + b.channel, b.filter_step);
+  const DepthwisePointers<TAPS> filter1(line.filter[ROW1 ? 1 : 0] + b.channel, b.filter_step);
 #pragma GCC unroll 8
   for (int s = 0; s < TAPS; ++s) {
     if (ROW0) w0[s] = load_tested<T>(filter0.at(s), b.lanes);
