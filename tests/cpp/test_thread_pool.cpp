@@ -67,6 +67,22 @@ void test_workers_help() {
   }
 }
 
+/// A worker begins with its own stretch, not with the task after the caller's; then each helps with the other's.
+void test_stretches() {
+  set_num_threads(2);
+  std::atomic<int64_t> first{-1};
+  std::atomic<int> runs{0};
+  parallel_for(100, [&](int64_t task, int slot) {
+    ++runs;
+    int64_t none = -1;
+    if (slot == 1) first.compare_exchange_strong(none, task);
+    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+    while (slot == 0 && first < 0 && std::chrono::steady_clock::now() < end) std::this_thread::yield();
+  });
+  CHECK(first == 50);
+  CHECK(runs == 100);
+}
+
 void test_exceptions() {
   for (int threads : {1, 4}) {
     set_num_threads(threads);
@@ -155,6 +171,7 @@ void test_interrupt() {
 int main() {
   test_counts();
   test_workers_help();
+  test_stretches();
   test_exceptions();
   test_nested_and_concurrent();
   test_interrupt();
