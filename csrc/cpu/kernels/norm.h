@@ -5,7 +5,8 @@
 
 namespace fastcnn::cpu {
 
-constexpr int kNormTile = 64;  ///< channels at a time: four 512-bit registers of accumulators
+/// Channels at a time: rows up to so wide are walked in the order of memory, which is what prefetchers follow.
+constexpr int kNormTile = 512;
 constexpr int kNormRows =
     32;  ///< rows summed in the element type before float64 takes over: 8 KiB of float32
 
