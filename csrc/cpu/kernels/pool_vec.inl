@@ -131,6 +131,32 @@ struct PoolBackwardPixel {
   }
 };
 
+/// The pixels of one window position each, as all are where windows do not overlap: nothing to add up.
+template <bool kMax>
+FC_INLINE void pool_backward_single(const PoolBackwardRow* r, int64_t column, bool stream) {
+  const int64_t j = r->column_begin[column], offset = r->row_offset[0] + r->column_offset[j];
+  const int64_t channels = r->channels;
+  const float* dy = (const float*)r->dy + offset;
+  const uint8_t* tap = (const uint8_t*)r->tap + offset;
+  float* dx = (float*)r->dx + column * channels;
+  const uint8_t code = (uint8_t)(r->row_code[0] + r->column_code[j]);
+  const Vec scale = vset(kMax ? 1.0f : (float)(1 / (r->row_scale[0] * r->column_scale[j])));
+  const auto value = [&](int64_t c, Vec v, int lanes) {
+    if (kMax) v = vselect(bytes_equal(tap + c, code, lanes), v, vzero());
+    return vadd(vzero(), kMax ? v : vmul(v, scale));  // no sum is -0
+  };
+  int64_t c = 0;
+  for (; c + kLanes <= channels; c += kLanes) {
+    const Vec v = value(c, vload(dy + c), kLanes);
+    if (stream)
+      vstream(dx + c, v);
+    else
+      vstore(dx + c, v);
+  }
+  const int part = (int)(channels - c);
+  if (part > 0) vstore_part(dx + c, value(c, vload_part(dy + c, part), part), part);
+}
+
 inline void pool_max_forward_vec(const PoolForwardRow* r) {
   for (int64_t column = 0; column < r->columns; ++column)
     if (r->tap)
@@ -145,6 +171,9 @@ template <bool kMax>
 void pool_backward_vec(const PoolBackwardRow* r) {
   const bool stream = r->stream && ((uintptr_t)r->dx | (uintptr_t)(4 * r->channels)) % sizeof(Vec) == 0;
   for (int64_t column = 0; column < r->columns; ++column)
-    pool_channels(r->channels, PoolBackwardPixel<kMax>{r, column, stream});
+    if (r->row_hits == 1 && r->column_begin[column + 1] - r->column_begin[column] == 1)
+      pool_backward_single<kMax>(r, column, stream);
+    else
+      pool_channels(r->channels, PoolBackwardPixel<kMax>{r, column, stream});
   if (stream) stream_done();
 }
