@@ -1,6 +1,34 @@
 // Loops of the normalisations: lanes are channels, and the inner loops over them vectorise. T is the stored type, A
 // the accumulator. Included once per instruction set (T = float) and by cpu/norm.cpp (the other dtypes).
 
+/// ROWS rows into the sums of each channel, in order: sums are loaded and stored once for all of them. With `center`, into
+/// those of deviations from it and of their squares. (The passes below read more streams, and gain nothing by this.)
+template <int ROWS, class T, class A>
+inline void norm_sum(const T* x, int64_t step, int channels, A* sum) {
+#pragma GCC ivdep
+  for (int c = 0; c < channels; ++c) {
+    A s = sum[c];
+#pragma GCC unroll 4
+    for (int i = 0; i < ROWS; ++i) s += A(x[i * step + c]);
+    sum[c] = s;
+  }
+}
+template <int ROWS, class T, class A>
+inline void norm_deviations(const T* x, int64_t step, int channels, const A* center, A* s1, A* s2) {
+#pragma GCC ivdep
+  for (int c = 0; c < channels; ++c) {
+    A first = s1[c], second = s2[c];
+#pragma GCC unroll 4
+    for (int i = 0; i < ROWS; ++i) {
+      const A d = A(x[i * step + c]) - center[c];
+      first += d;
+      second += d * d;
+    }
+    s1[c] = first;
+    s2[c] = second;
+  }
+}
+
 template <class T, class A>
 void norm_moments(const void* x_, int64_t rows, int channels, int64_t step, double* mean, double* m2) {
   for (int c = 0; c < channels; ++c) mean[c] = m2[c] = 0;
@@ -9,22 +37,17 @@ void norm_moments(const void* x_, int64_t rows, int channels, int64_t step, doub
     const T* x = (const T*)x_ + first * step;
     A center[kNormTile], s1[kNormTile], s2[kNormTile];
     for (int c = 0; c < channels; ++c) center[c] = s1[c] = s2[c] = 0;
-    for (int r = 0; r < n; ++r)
-#pragma GCC ivdep
-      for (int c = 0; c < channels; ++c) center[c] += A(x[r * step + c]);
+    int r = 0;
+    for (; r + 4 <= n; r += 4) norm_sum<4>(x + r * step, step, channels, center);
+    for (; r < n; ++r) norm_sum<1>(x + r * step, step, channels, center);
     for (int c = 0; c < channels; ++c) center[c] *= A(1) / A(n);
-    for (int r = 0; r < n; ++r)
-#pragma GCC ivdep
-      for (int c = 0; c < channels; ++c) {
-        const A d = A(x[r * step + c]) - center[c];
-        s1[c] += d;
-        s2[c] += d * d;
-      }
+    for (r = 0; r + 4 <= n; r += 4) norm_deviations<4>(x + r * step, step, channels, center, s1, s2);
+    for (; r < n; ++r) norm_deviations<1>(x + r * step, step, channels, center, s1, s2);
     // s1 is what rounding left of zero; it corrects the block's mean and squares. Then Chan's merge.
-    const double share = double(n) / double(first + n), both = double(first) * share;
+    const double share = double(n) / double(first + n), both = double(first) * share, part = 1.0 / n;
     for (int c = 0; c < channels; ++c) {
-      const double block_mean = double(center[c]) + double(s1[c]) / n;
-      const double block_m2 = double(s2[c]) - double(s1[c]) * double(s1[c]) / n;
+      const double block_mean = double(center[c]) + double(s1[c]) * part;
+      const double block_m2 = double(s2[c]) - double(s1[c]) * double(s1[c]) * part;
       const double delta = block_mean - mean[c];
       mean[c] += delta * share;
       m2[c] += block_m2 + delta * delta * both;
