@@ -273,6 +273,16 @@ BUGS: tuple[Bug, ...] = (
         "a race for the border of two tasks", CONV,
     ),
     bug(
+        "depthwise: copies of another call's lines are taken for this one's", "csrc/cpu/conv_depthwise.h",
+        "std::fill_n(copied, count, int64_t(-1));", "(void)count;",
+        "a second call with other data", CONV, CHOICE,
+    ),
+    bug(
+        "depthwise: lines that are read together share a place", "csrc/cpu/conv_depthwise.h",
+        "t * plane_count + h % plane_count", "t * plane_count + h % 2",
+        "three lines where two are kept", CONV,
+    ),
+    bug(
         "depthwise: lists of lines one short", "csrc/cpu/conv_depthwise.h",
         "list_floats = (2 * p.taps() + lines(p)) *", "list_floats = (2 * p.taps()) *",
         "lines gathered over the list of their addresses", CONV, CHOICE,

@@ -167,6 +167,11 @@ CONV: tuple[ConvCase, ...] = (
     conv("depthwise, multiplier 2", 2, 4, 8, (6, 6), 3, padding=1, groups=4),
     conv("depthwise vector edge", 1, 33, 33, (5, 5), 3, padding=1, groups=33),
     conv("depthwise 1x1", 2, 6, 6, (3, 4), 1, groups=6, bias=True),
+    # 512 channels: pixels fall on few sets of a cache, so lines are copied
+    conv("depthwise crowded", 2, 512, 512, (6, 5), 3, padding=1, groups=512, bias=True),
+    conv("depthwise crowded s2", 1, 512, 512, (9, 7), 3, stride=2, padding=1, groups=512),
+    conv("depthwise crowded circular", 1, 512, 512, (5, 4), 3, padding=1, groups=512, mode="circular"),
+    conv("3d depthwise crowded", 1, 512, 512, (3, 4, 3), 2, padding=1, groups=512),
     # ---- padding modes ----
     conv("reflect", 1, 3, 4, (5, 6), 3, padding=((2, 1), (1, 3)), mode="reflect"),
     conv("replicate", 2, 2, 3, (3, 4), 3, padding=((4, 1), (0, 5)), mode="replicate", bias=True),

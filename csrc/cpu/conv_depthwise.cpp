@@ -19,15 +19,19 @@ namespace fastcnn::cpu {
 namespace {
 
 constexpr int64_t kFilterFloats = 4096;  // of the filters used at a time: a third of the nearest cache
-constexpr int64_t kStripFloats = 65536, kStrips = 32;
+constexpr int64_t kStripFloats = 65536;
+// At least. Where lines are copied, fewer strips copy fewer lines twice.
+constexpr int64_t kStrips = 32, kCopiedStrips = 16;
 
 int64_t div_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 /// Rows of outputs in strips of pairs. A function of the problem.
 struct Strips {
   int64_t height, pairs, count;  ///< rows of a plane; of a strip; strips of a plane
-  Strips(int64_t planes, int64_t rows, int64_t row_floats) : height(rows) {
-    const int64_t all = div_up(rows, 2), enough = div_up(kStrips, std::max<int64_t>(planes, 1));
+  Strips(int64_t planes, int64_t rows, int64_t pixels, int64_t channels) : height(rows) {
+    const int64_t row_floats = pixels * channels, all = div_up(rows, 2);
+    const int64_t wanted = depthwise_is_crowded(channels) ? kCopiedStrips : kStrips;
+    const int64_t enough = div_up(wanted, std::max<int64_t>(planes, 1));
     pairs = std::max<int64_t>(1, std::min(kStripFloats / std::max<int64_t>(2 * row_floats, 1), all / enough));
     count = div_up(all, pairs);
   }
@@ -68,7 +72,7 @@ int64_t forward_lines(const ConvProblem& p, const DepthwiseSpace& space, const D
       }
       const int64_t ih = conv_input_index(h, i, p.stride[1], 1, p.pad_low[1], p.in[1], p.pad_mode);
       if (ih < 0 || (!line.filter[0] && !line.filter[1])) continue;
-      line.pixels = x.line(n, id, ih, s.lines + count * p.in[2] * p.C);
+      line.pixels = x.line(n, id, ih, s, s.place(t, ih, count), 0, p.C);
       // The rows after these read `step` lines further, of which the last ones are new.
       const int64_t step = rows * p.stride[1];
       if (s.ahead && x.in_place && i >= reach - step && ih + step < p.in[1])
@@ -97,7 +101,7 @@ int64_t backward_lines(const ConvProblem& p, const DepthwiseSpace& space, const 
           line.filter[o] = space.filters + (t * p.filter[1] + u / p.dilation[1]) * p.filter[2] * p.C;
       }
       if (!line.filter[0] && !line.filter[1]) continue;
-      line.pixels = dy.line(n, od / p.stride[0], oh, s.lines + count * p.out[2] * p.C);
+      line.pixels = dy.line(n, od / p.stride[0], oh, s, s.place(t, oh, count), 0, p.C);
       const int64_t step = std::max<int64_t>(1, 2 / p.stride[1]);
       if (s.ahead && dy.in_place && oh > high - step && oh + step < p.out[1])
         line.ahead = step * dy.volume.axis[1];
@@ -150,23 +154,25 @@ struct Forward {
 
 void run_forward(const ConvArgs& args, const DepthwiseSpace& space) {
   const ConvProblem& p = *args.problem;
-  DepthwiseLines x(volume(args.x), p.in, p.C);
+  const bool plain = depthwise_rows_are_plain(p);
+  DepthwiseLines x(volume(args.x), p.in, p.C, plain);
   x.add_prologue(args, space.vectors);
   const Forward work{args, p, space, x, volume(args.y), volume(args.residual)};
   if (p.epilogue.bias) conv_copy_vector(args.bias, p.K, space.bias);
   if (p.epilogue.scale) conv_copy_vector(args.filter_scale, p.K, space.scale);
   if (!args.filters_filled) depthwise_pack_filters(p, volume(args.w), space.filters);
-  if (!depthwise_rows_are_plain(p))
+  if (!plain)
     return parallel_for(
         p.N * p.out[0] * p.out[1],
         [&](int64_t row, int slot) {
           depthwise_forward_row(args, space, x, work.y, work.residual, row, slot);
         },
         args.threads);
-  const Strips strips(p.N * p.out[0], p.out[1], p.out[2] * p.K);
+  const Strips strips(p.N * p.out[0], p.out[1], p.out[2], p.K);
   parallel_for(
       p.N * p.out[0] * strips.count,
       [&](int64_t task, int slot) {
+        DepthwiseScratch(p, space, slot).forget();
         strips.each(task, [&](int64_t plane, int64_t h, int64_t rows) { work.pair(plane, h, rows, slot); });
       },
       args.threads);
@@ -207,14 +213,16 @@ void run_backward_input(const ConvArgs& args, const DepthwiseSpace& space) {
   const ConvProblem& p = *args.problem;
   const bool fold = conv_needs_fold(p);
   const ConvProblem inner = fold ? conv_with_padding_inside(p) : p;
-  const DepthwiseLines dy(volume(args.y), p.out, p.C);
+  const bool plain = p.filter[2] <= kDepthwiseTaps && (p.dilation[2] == 1 || p.filter[2] == 1);
+  const DepthwiseLines dy(volume(args.y), p.out, p.C, plain);
   const Volume dx = volume(args.x), target = fold ? channels_last_volume(space.padded, inner.in, p.C) : dx;
   depthwise_pack_filters(p, volume(args.w), space.filters);
-  if (p.filter[2] <= kDepthwiseTaps && (p.dilation[2] == 1 || p.filter[2] == 1)) {
-    const Strips strips(p.N * inner.in[0], inner.in[1], inner.in[2] * p.C);
+  if (plain) {
+    const Strips strips(p.N * inner.in[0], inner.in[1], inner.in[2], p.C);
     parallel_for(
         p.N * inner.in[0] * strips.count,
         [&](int64_t task, int slot) {
+          DepthwiseScratch(inner, space, slot).forget();
           strips.each(task, [&](int64_t plane, int64_t h, int64_t rows) {
             backward_input_pair(inner, space, dy, target, plane, h, rows, slot);
           });

@@ -10,10 +10,19 @@
 
 namespace fastcnn::cpu {
 
+/// Pixels so far apart, a multiple of this, fall on one or two sets of an L1 cache of 64 sets: their lines drive each
+/// other out. Such lines are copied, pixels a cache line further apart.
+constexpr int64_t kCrowdedFloats = 512;
+inline bool depthwise_is_crowded(int64_t step) { return step % kCrowdedFloats == 0; }
+/// Floats from one pixel to the next in a copied line.
+inline int64_t depthwise_copy_step(int64_t channels) {
+  return depthwise_is_crowded(channels) ? channels + 16 : channels;
+}
+
 /// Workspace: filters and vectors, partial sums, and for each thread lists of lines and lines gathered from elsewhere.
 struct DepthwiseSpace {
   float *filters, *vectors, *scale, *bias, *padded, *partial, *scratch;
-  size_t list_floats, line_floats, out_floats, scratch_floats, bytes;
+  size_t list_floats, line_floats, out_floats, scratch_floats, bytes;  // of lists, one copied line, ...
   /// With `kept`, filters lie there.
   DepthwiseSpace(const ConvProblem& p, Pass pass, int threads, void* kept, void* base) {
     FloatArena arena(base);
@@ -28,18 +37,21 @@ struct DepthwiseSpace {
     partial = arena.take(pass == Pass::backward_weight ? splits(p) * p.taps() * p.C : 0);
     const bool rows = pass != Pass::backward_weight;
     list_floats = (2 * p.taps() + lines(p)) * sizeof(float*) / sizeof(float) +
-                  lines(p) * sizeof(DepthwiseLine) / sizeof(float);
+                  lines(p) * (sizeof(DepthwiseLine) + sizeof(int64_t)) / sizeof(float);
+    list_floats = (list_floats + 15) / 16 * 16;
     const int64_t widest = pass == Pass::backward_input ? p.out[2] : p.in[2];
-    line_floats = lines(p) * widest * p.C;
-    out_floats = (rows ? 2 : 1) * std::max(p.out[2], inner.in[2]) * p.C;
-    scratch_floats = (list_floats + line_floats + out_floats + 15) / 16 * 16;
+    line_floats = widest * depthwise_copy_step(p.C);
+    out_floats = (rows ? 2 : 1) * std::max(p.out[2], inner.in[2]) * depthwise_copy_step(p.C);
+    scratch_floats = (list_floats + lines(p) * line_floats + out_floats + 15) / 16 * 16;
     scratch = arena.take(threads * scratch_floats);
     bytes = arena.bytes();
   }
   /// Lines that two neighbouring rows of outputs read, at most.
-  static int64_t lines(const ConvProblem& p) {
-    return p.filter[0] * std::min(2 * p.filter[1],
-                                  (p.filter[1] - 1) * p.dilation[1] + 1 + std::max(p.stride[1], int64_t(1)));
+  static int64_t lines(const ConvProblem& p) { return p.filter[0] * plane_lines(p); }
+  /// The same of one plane (depth) of the input.
+  static int64_t plane_lines(const ConvProblem& p) {
+    return std::min(2 * p.filter[1],
+                    (p.filter[1] - 1) * p.dilation[1] + 1 + std::max(p.stride[1], int64_t(1)));
   }
   /// Partial sums of backward_weight: a function of the problem. Each is worth a few hundred pixels.
   static int64_t splits(const ConvProblem& p) {
@@ -57,19 +69,37 @@ inline bool depthwise_from_memory(const ConvProblem& p) {
 /// One thread's view of its scratch.
 struct DepthwiseScratch {
   DepthwiseLine* rows;
+  int64_t* copied;  // which line of the source a copy is of
   const float **source, **filter, **line;
   float *lines, *out;
-  bool ahead;  // fetch lines before they are wanted
-  DepthwiseScratch(const ConvProblem& p, const DepthwiseSpace& space, int slot) {
+  int64_t line_floats, count, plane_count;
+  bool ahead;       // fetch lines before they are wanted
+  bool neighbours;  // lines that are read together follow each other
+  DepthwiseScratch(const ConvProblem& p, const DepthwiseSpace& space, int slot)
+      : line_floats(space.line_floats),
+        count(DepthwiseSpace::lines(p)),
+        plane_count(DepthwiseSpace::plane_lines(p)) {
     float* base = space.scratch + slot * space.scratch_floats;
     rows = reinterpret_cast<DepthwiseLine*>(base);
-    source = reinterpret_cast<const float**>(rows + DepthwiseSpace::lines(p));
+    copied = reinterpret_cast<int64_t*>(rows + count);
+    source = reinterpret_cast<const float**>(copied + count);
     filter = source + p.taps();
     line = filter + p.taps();
     lines = base + space.list_floats;
-    out = lines + space.line_floats;
+    out = lines + count * line_floats;
     ahead = depthwise_from_memory(p);
+    const bool padded = p.pad_low[1] > 0 || p.pad_high[1] > 0;
+    neighbours =
+        p.dilation[1] == 1 && p.stride[1] <= p.filter[1] && (p.pad_mode == PadMode::zeros || !padded);
   }
+  /// To be called before lines of another task are copied.
+  void forget() const { std::fill_n(copied, count, int64_t(-1)); }
+  /// The place of line h of the t-th plane that is read, the i-th line in all: if it can be the same for rows that follow,
+  /// it is.
+  int64_t place(int64_t t, int64_t h, int64_t i) const {
+    return neighbours ? t * plane_count + h % plane_count : i;
+  }
+  float* at(int64_t place) const { return lines + place * line_floats; }
 };
 
 /// A tensor read line by line: in place where channels are innermost, else through scratch.
@@ -78,35 +108,57 @@ struct DepthwiseLines {
   Gather gather;  // row per pixel, one tap
   bool in_place;
   int64_t step;  // between pixels of a line
-  DepthwiseLines(const Volume& v, const int64_t (&extent)[3], int64_t channels) : volume(v), gather{} {
+  /// Crowded pixels are copied if they are `reread`: each by several pixels of the outputs in turn.
+  DepthwiseLines(const Volume& v, const int64_t (&extent)[3], int64_t channels, bool reread)
+      : volume(v), gather{} {
     gather.source = v.data;
     gather.batch_stride = v.batch;
     gather.channels = channels;
     gather.channel_stride = channels == 1 ? 1 : v.channel;
     for (int a = 0; a < 3; ++a) gather.axis[a] = {extent[a], v.axis[a], extent[a], 1, 1, 0, 1};
-    in_place = gather.channel_stride == 1;
-    step = in_place ? v.axis[2] : channels;
+    in_place = gather.channel_stride == 1 && !(reread && extent[2] > 1 && depthwise_is_crowded(v.axis[2]));
+    step = in_place ? v.axis[2] : depthwise_copy_step(channels);
   }
   void add_prologue(const ConvArgs& args, float* vectors) {
     conv_set_prologue(args, vectors, &gather);
     in_place = in_place && args.problem->prologue.empty();
-    step = in_place ? volume.axis[2] : gather.channels;
+    step = in_place ? volume.axis[2] : depthwise_copy_step(gather.channels);
   }
-  const float* line(int64_t n, int64_t d, int64_t h, float* scratch) const {
-    if (in_place) return volume.data + n * volume.batch + d * volume.axis[0] + h * volume.axis[1];
+  /// Channels first .. last - 1 of line h of plane (n, d), where it lies or copied to `to`. Count from channel 0.
+  const float* line(int64_t n, int64_t d, int64_t h, float* to, int64_t first, int64_t last) const {
+    if (in_place) return in_memory(n, d, h);
+    copy(index(n, d, h), first, last, to);
+    return to;
+  }
+  /// The same; a copy that still lies at its place is taken as it is.
+  const float* line(int64_t n, int64_t d, int64_t h, const DepthwiseScratch& s, int64_t place, int64_t first,
+                    int64_t last) const {
+    if (in_place) return in_memory(n, d, h);
+    if (s.copied[place] != index(n, d, h)) copy(s.copied[place] = index(n, d, h), first, last, s.at(place));
+    return s.at(place);
+  }
+
+ private:
+  const float* in_memory(int64_t n, int64_t d, int64_t h) const {
+    return volume.data + n * volume.batch + d * volume.axis[0] + h * volume.axis[1];
+  }
+  int64_t index(int64_t n, int64_t d, int64_t h) const {
+    return (n * gather.axis[0].outs + d) * gather.axis[1].outs + h;
+  }
+  void copy(int64_t line, int64_t first, int64_t last, float* to) const {
     const int64_t width = gather.axis[2].outs;
-    const int64_t row = ((n * gather.axis[0].outs + d) * gather.axis[1].outs + h) * width;
-    kernels().gather.rows(&gather, row, width, 0, gather.channels, scratch, gather.channels);
-    return scratch;
+    kernels().gather.rows(&gather, line * width, width, first, last, to + first, step);
   }
 };
 
-/// The line of x that filter row (t, r) reads for row (d, h) of the outputs; nullptr in zero padding.
+/// Channels first .. last - 1 of the line of x that filter row (t, r), the i-th in use, reads for row (d, h) of the
+/// outputs; nullptr in zero padding.
 inline const float* depthwise_source_line(const ConvProblem& p, const DepthwiseLines& x, int64_t n, int64_t d,
-                                          int64_t h, int64_t t, int64_t r, float* scratch) {
+                                          int64_t h, int64_t t, int64_t r, int64_t i,
+                                          const DepthwiseScratch& s, int64_t first, int64_t last) {
   const int64_t id = conv_input_index(d, t, p.stride[0], p.dilation[0], p.pad_low[0], p.in[0], p.pad_mode);
   const int64_t ih = conv_input_index(h, r, p.stride[1], p.dilation[1], p.pad_low[1], p.in[1], p.pad_mode);
-  return id < 0 || ih < 0 ? nullptr : x.line(n, id, ih, scratch);
+  return id < 0 || ih < 0 ? nullptr : x.line(n, id, ih, s, s.place(t, ih, i), first, last);
 }
 
 /// Pixels of a row in the memory of its tensor, or staged where channels are not innermost there.

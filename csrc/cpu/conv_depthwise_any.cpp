@@ -22,11 +22,12 @@ void depthwise_forward_row(const ConvArgs& args, const DepthwiseSpace& space, co
   const ConvProblem& p = *args.problem;
   const Kernels& isa = kernels();
   const int64_t h = task % p.out[1], d = task / p.out[1] % p.out[0], n = task / p.out[1] / p.out[0];
-  DepthwiseScratch s(p, space, slot);
+  const DepthwiseScratch s(p, space, slot);
+  s.forget();
   for (int64_t t = 0; t < p.filter[0]; ++t)
     for (int64_t r = 0; r < p.filter[1]; ++r) {
       const int64_t i = t * p.filter[1] + r;
-      s.line[i] = depthwise_source_line(p, x, n, d, h, t, r, s.lines + i * p.in[2] * p.C);
+      s.line[i] = depthwise_source_line(p, x, n, d, h, t, r, i, s, 0, p.C);
     }
   const DepthwiseOut out(y, n, d, h, p.K, s.out);
   DepthwiseRow row{s.source, s.filter, 0, p.stride[2] * x.step, nullptr, out.step, 0, p.C};
@@ -74,8 +75,7 @@ void depthwise_backward_input_row(const ConvProblem& p, const DepthwiseSpace& sp
       const int64_t i = t * p.filter[1] + r;
       const bool hit = od >= 0 && oh >= 0 && od % p.stride[0] == 0 && oh % p.stride[1] == 0 &&
                        od / p.stride[0] < p.out[0] && oh / p.stride[1] < p.out[1];
-      s.line[i] =
-          hit ? dy.line(n, od / p.stride[0], oh / p.stride[1], s.lines + i * p.out[2] * p.C) : nullptr;
+      s.line[i] = hit ? dy.line(n, od / p.stride[0], oh / p.stride[1], s.at(i), 0, p.C) : nullptr;
     }
   const DepthwiseOut out(dx, n, d, h, p.C, s.out);
   for (int64_t index = 0; index < conv_phases(p, 2); ++index) {

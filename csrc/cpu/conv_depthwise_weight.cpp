@@ -19,13 +19,13 @@ struct BackwardWeight {
   /// Adds one row of output pixels, channels first .. last - 1, to the sums [tap][channel - first].
   void row(int64_t index, int64_t first, int64_t last, const DepthwiseScratch& s, float* sums) const {
     const int64_t h = index % p.out[1], d = index / p.out[1] % p.out[0], n = index / p.out[1] / p.out[0];
-    const float* dy_line = dy.line(n, d, h, s.out);
+    const float* dy_line = dy.line(n, d, h, s.out, first, last);
     const float** lines = s.line;
     float** line_sums = const_cast<float**>(s.filter);
     int64_t count = 0;
     for (int64_t t = 0; t < p.filter[0]; ++t)
       for (int64_t r = 0; r < p.filter[1]; ++r) {
-        const float* line = depthwise_source_line(p, x, n, d, h, t, r, s.lines + count * p.in[2] * p.C);
+        const float* line = depthwise_source_line(p, x, n, d, h, t, r, count, s, first, last);
         if (!line) continue;
         lines[count] = line + first;
         line_sums[count++] = sums + (t * p.filter[1] + r) * p.filter[2] * (last - first);
@@ -76,16 +76,15 @@ struct BackwardWeight {
 
 void depthwise_backward_weight(const ConvArgs& args, const DepthwiseSpace& space) {
   const ConvProblem& p = *args.problem;
-  DepthwiseLines x(volume(args.x), p.in, p.C);
+  DepthwiseLines x(volume(args.x), p.in, p.C, depthwise_rows_are_plain(p));
   x.add_prologue(args, space.vectors);
-  const DepthwiseLines dy(volume(args.y), p.out, p.C);
+  const DepthwiseLines dy(volume(args.y), p.out, p.C, false);
   const Volume dw = volume(args.w);
   const BackwardWeight work{p, space, x, dy};
   const int64_t rows = p.N * p.out[0] * p.out[1], splits = DepthwiseSpace::splits(p);
   const int64_t taps = p.taps(), sums = taps * p.C;
-  // Lines that must be gathered are gathered whole. Blocks of channels do not change a sum.
-  const int64_t blocks =
-      x.in_place && dy.in_place ? std::max<int64_t>(1, std::min(div_up(kTasks, splits), p.C / kChannels)) : 1;
+  // Blocks of channels do not change a sum.
+  const int64_t blocks = std::max<int64_t>(1, std::min(div_up(kTasks, splits), p.C / kChannels));
   const int64_t block = div_up(div_up(p.C, blocks), 16) * 16;
   // Sums of a split, block by block: [tap][channel of the block], near each other whatever C is.
   const auto place = [&](int64_t split, int64_t first_of_block) {
@@ -99,6 +98,7 @@ void depthwise_backward_weight(const ConvArgs& args, const DepthwiseSpace& space
         float* partial = place(split, first);
         std::fill_n(partial, taps * (last - first), 0.0f);
         const DepthwiseScratch scratch(p, space, slot);
+        scratch.forget();
         for (int64_t row = rows * split / splits; row < rows * (split + 1) / splits; ++row)
           work.row(row, first, last, scratch, partial);
       },
