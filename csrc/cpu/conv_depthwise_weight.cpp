@@ -111,13 +111,12 @@ void depthwise_backward_weight(const ConvArgs& args, const DepthwiseSpace& space
         const int64_t first = std::min(width, task % parts * kChannels),
                       last = std::min(width, first + kChannels);
         for (int64_t tap = 0; tap < taps; ++tap) {
-          float* sum = place(0, begin) + tap * width;
-          for (int64_t split = 1; split < splits; ++split)
-            for (int64_t c = first; c < last; ++c) sum[c] += sum[split * sums + c];
+          float sum[kChannels];
+          kernels().reduce.sum_rows(place(0, begin) + tap * width + first, splits, sums, last - first, sum);
           const int64_t s = tap % p.filter[2], r = tap / p.filter[2] % p.filter[1],
                         t = tap / p.filter[2] / p.filter[1];
           float* target = dw.data + t * dw.axis[0] + r * dw.axis[1] + s * dw.axis[2] + begin * dw.batch;
-          for (int64_t c = first; c < last; ++c) target[c * dw.batch] = sum[c];
+          for (int64_t c = first; c < last; ++c) target[c * dw.batch] = sum[c - first];
         }
       },
       args.threads);

@@ -295,9 +295,7 @@ void reduce_rows(const ConvProblem& p, const Cut& cut, const float* source, int6
           for (int64_t s = 0; s < p.filter[2]; ++s, ++tap) {
             const float* from = source + f * cut.columns + tap * Cg + first;
             float sum[kReduceChannels];
-            for (int64_t c = 0; c < channels; ++c) sum[c] = from[c];
-            for (int64_t split = 1; split < cut.splits; ++split)
-              for (int64_t c = 0; c < channels; ++c) sum[c] += from[split * by_split + c];
+            kernels().reduce.sum_rows(from, cut.splits, by_split, channels, sum);
             float* at = out + t * dw.axis[0] + r * dw.axis[1] + s * dw.axis[2] + first * dw.channel;
             for (int64_t c = 0; c < channels; ++c) at[c * dw.channel] = sum[c];
           }
@@ -314,9 +312,7 @@ void reduce_columns(const ConvProblem& p, const Cut& cut, const float* source, i
         float* at = out + t * dw.axis[0] + r * dw.axis[1] + s * dw.axis[2];
         for (int64_t c = 0; c < Cg; ++c, at += dw.channel, source += cut.columns) {
           float sum[kReduceFilters];
-          for (int64_t f = 0; f < filters; ++f) sum[f] = source[f];
-          for (int64_t split = 1; split < cut.splits; ++split)
-            for (int64_t f = 0; f < filters; ++f) sum[f] += source[split * by_split + f];
+          kernels().reduce.sum_rows(source, cut.splits, by_split, filters, sum);
           for (int64_t f = 0; f < filters; ++f) at[f * dw.batch] = sum[f];
         }
       }
