@@ -19,7 +19,8 @@ namespace fastcnn::cpu {
 namespace {
 
 constexpr int64_t kBlockPixels = 96;  // depth of one product: a panel of 96 x 64 floats stays in half of L1
-constexpr int64_t kChunkRows = 192;   // a multiple of every tile's rows
+constexpr int64_t kChunkRows = 192;
+constexpr int64_t kTileRows = 6;  // of the widest ISA's full tile
 constexpr int64_t kChunkColumns = 512;
 // Matrices are read in place where their rows are short: long strides fall on few sets of the L1 cache.
 constexpr int64_t kInPlaceRows = 32, kInPlaceColumns = 96;
@@ -81,18 +82,27 @@ struct Cut {
     columns = filters_are_rows ? patch : filters;
     row_chunks = div_up(rows, kChunkRows);
     column_chunks = div_up(columns, kChunkColumns);
-    if (p.G * row_chunks * column_chunks < kWantedTasks) row_chunks = std::max(row_chunks, rows / 96);
-    chunk_rows = round_up(div_up(std::max<int64_t>(rows, 1), std::max<int64_t>(row_chunks, 1)), 6);
+    if (p.G * row_chunks * column_chunks < kWantedTasks) {
+      row_chunks = std::max(row_chunks, rows / 96);
+      // Few tasks, all of a size: an odd number would leave two threads 3 and 2, say.
+      if (row_chunks > 1) row_chunks += p.G * row_chunks * column_chunks % 2;
+    }
+    row_chunks = std::min(row_chunks, div_up(rows, kTileRows));
+    chunk_rows = row_chunks ? div_up(div_up(rows, kTileRows), row_chunks) * kTileRows : 0;
     chunk_columns =
         round_up(div_up(std::max<int64_t>(columns, 1), std::max<int64_t>(column_chunks, 1)), kVector);
-    row_chunks = div_up(rows, chunk_rows);
     column_chunks = div_up(columns, chunk_columns);
     pixels = p.N * p.out_pixels();
-    blocks = div_up(pixels, kBlockPixels);
-    block_pixels = div_up(pixels, std::max<int64_t>(blocks, 1));  // equal blocks
     const int64_t chunks = std::max<int64_t>(1, p.G * row_chunks * column_chunks);
     const int64_t least = chunks < kFewChunks ? kFewSplitPixels : kWideSplitPixels;
     splits = std::max<int64_t>(1, std::min(div_up(kWantedTasks, chunks), pixels / least));
+    if (splits > 1 && chunks % 2 == 1) splits -= splits % 2;
+    blocks = round_up(div_up(pixels, kBlockPixels), splits);
+    block_pixels = div_up(pixels, std::max<int64_t>(blocks, 1));  // equal blocks
+  }
+  /// Whole tiles, dealt out evenly.
+  int64_t first_row(int64_t chunk) const {
+    return std::min(rows, div_up(rows, kTileRows) * chunk / row_chunks * kTileRows);
   }
 };
 
@@ -152,7 +162,7 @@ void run_task(const Side& row_side, const Side& column_side, const ConvProblem& 
   const int64_t j = task % cut.column_chunks * cut.chunk_columns,
                 columns = std::min(cut.chunk_columns, cut.columns - j);
   task /= cut.column_chunks;
-  const int64_t i = task % cut.row_chunks * cut.chunk_rows, rows = std::min(cut.chunk_rows, cut.rows - i);
+  const int64_t chunk = task % cut.row_chunks, i = cut.first_row(chunk), rows = cut.first_row(chunk + 1) - i;
   task /= cut.row_chunks;
   const int64_t group = task % p.G, split = task / p.G;
   const int64_t first = cut.blocks * split / cut.splits, last = cut.blocks * (split + 1) / cut.splits;
