@@ -216,12 +216,13 @@ BUGS: tuple[Bug, ...] = (
     ),
     bug(
         "im2col: the last partial sum of dw is lost", "csrc/cpu/conv_im2col_weight.cpp",
-        "sum[c] += from[split * by_split + c];", "sum[c] += split + 1 < cut.splits ? from[split * by_split + c] : 0;",
+        "sum_rows(from, cut.splits,", "sum_rows(from, std::max<int64_t>(1, cut.splits - 1),",
         "weight gradients of many pixels", CONV,
     ),
     bug(
         "im2col: workspace short of the tail vectors", "csrc/cpu/conv_im2col_weight.cpp",
-        "kBlockPixels * (odd_lines(cut.chunk_rows) + kPanel);", "kBlockPixels * cut.chunk_rows + kPanel;",
+        "kBlockPixels * (odd_lines(cut.chunk_rows) + odd_lines(cut.chunk_columns));",
+        "kBlockPixels * (cut.chunk_rows + cut.chunk_columns);",
         "more memory is written than was stated and taken", CHOICE,
     ),
     bug(

@@ -29,7 +29,6 @@ constexpr int64_t kWideSplitPixels = 1024;  // the same where sums are wide
 constexpr int64_t kFewSplitPixels = 640;    // but are too few for two threads
 constexpr int64_t kFewChunks = 2;
 constexpr int64_t kWantedTasks = 16;
-constexpr int64_t kPanel = 64;      // columns of the widest ISA's register tile
 constexpr int64_t kVector = 16;     // lanes of the widest ISA
 constexpr int64_t kNarrowRun = 96;  // floats of a filter row, at most, where patches are read in place
 constexpr int64_t kStageFloats = 32 << 10;  // of dy in one product of those
@@ -115,7 +114,7 @@ struct Space {
     prologue = arena.take(p.prologue.scale_shift ? 2 * p.C : 0);
     scratch_floats = cut.narrow ? cut.lines.window_floats + cut.pair_floats + kVector +
                                       cut.stage_lines * cut.lines.width * cut.stage_columns
-                                : kBlockPixels * (odd_lines(cut.chunk_rows) + kPanel);
+                                : kBlockPixels * (odd_lines(cut.chunk_rows) + odd_lines(cut.chunk_columns));
     scratch = arena.take(threads * scratch_floats);
     bytes = arena.bytes();
   }
@@ -175,15 +174,14 @@ void run_task(const Side& row_side, const Side& column_side, const ConvProblem& 
   };
   const Gather row_gather = of_group(row_side), column_gather = of_group(column_side);
   float* a_block = scratch;
-  float* panel = scratch + kBlockPixels * odd_lines(cut.chunk_rows);
+  float* b_block = scratch + kBlockPixels * odd_lines(cut.chunk_rows);
   const bool a_plain = row_side.plain >= 0 && row_side.plain <= kInPlaceRows;
   const bool b_plain =
       column_side.plain >= 0 && column_side.plain <= kInPlaceColumns && columns % isa.gemm.lanes == 0;
 
   GemmTile t;
   t.a_row = 1;
-  t.b = panel;
-  t.b_row = b_plain ? column_side.plain : nr;
+  t.b_row = b_plain ? column_side.plain : odd_lines(columns);
   t.m = static_cast<int>(rows);
   t.c_row = out.row;
   t.accumulate = 0;
@@ -205,12 +203,14 @@ void run_task(const Side& row_side, const Side& column_side, const ConvProblem& 
     if (column_side.plain == columns)
       ahead.add(column_gather.source + next * column_side.plain, coming * columns);
     if (row_side.plain == rows) ahead.add(row_gather.source + next * row_side.plain, coming * rows);
+    const float* b = b_block;
+    if (b_plain)
+      b = column_gather.source + pixel * column_side.plain + j;
+    else
+      isa.gather.rows(&column_gather, pixel, t.k, j, j + columns, b_block, t.b_row);
     for (int64_t n = 0; n < columns; n += nr) {
       t.n = static_cast<int>(std::min(nr, columns - n));
-      if (b_plain)
-        t.b = column_gather.source + pixel * column_side.plain + j + n;
-      else
-        isa.gather.rows(&column_gather, pixel, t.k, j + n, j + n + t.n, panel, nr);
+      t.b = b + n;
       t.c = c + n;
       t.prefetch = ahead.take(t);
       isa.gemm.tile(&t);
