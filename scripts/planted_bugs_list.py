@@ -250,6 +250,16 @@ BUGS: tuple[Bug, ...] = (
         "return t.storage->views.load() == 0 &&", "return",
         "a NumPy array of the weights is written between two calls", "tests/test_kept_filters.py",
     ),
+    bug(
+        "Winograd dw: splits follow the threads", "csrc/cpu/conv_winograd_weight.cpp",
+        "splits = splits > 1 ? splits / 2 * 2 : 1;", "splits = splits > 1 ? std::min<int64_t>(threads, splits) : 1;",
+        "bits of dw depend on the number of threads", "tests/test_conv_winograd.py",
+    ),
+    bug(
+        "Winograd dw: two threads transform tiles into one place", "csrc/cpu/conv_winograd_weight.cpp",
+        "(cut.apart ? slot : 0) * span_floats", "(cut.apart ? 0 : 0) * span_floats",
+        "a race", "tests/test_conv_winograd.py",
+    ),
     # ---- convolution: depthwise ----
     bug(
         "depthwise: tail drops the last channel", "csrc/cpu/kernels/depthwise_rows.inl",

@@ -177,6 +177,7 @@ def test_weight_error_grows_slowly_with_the_batch(stride: int) -> None:
     [
         conv("shared V", 3, 17, 70, (9, 7), 3, padding=1),
         conv("own V", 40, 5, 6, (14, 11), 3, padding=1),
+        conv("eight splits", 40, 5, 6, (27, 28), 3, padding=1),
         conv("many cells", 1, 200, 300, (4, 5), 3, padding=1),
         conv("several spans", 9, 100, 70, (28, 28), 3, padding=1),
         conv("s2 shared V", 3, 17, 70, (18, 13), 3, stride=2, padding=1),
@@ -303,8 +304,10 @@ def test_empty(shape: tuple[int, ...], stride: int) -> None:
 
 
 @pytest.mark.parametrize("stride", [1, 2])
-def test_trace_equals_the_twins(stride: int) -> None:
-    case = conv("", 2, 20, 130, (14, 15), 3, padding=1, stride=stride)
+@pytest.mark.parametrize("batch", [2, 30])  # 30: filter gradients are cut into splits
+def test_trace_equals_the_twins(batch: int, stride: int) -> None:
+    size = (14 * stride, 15 * stride)
+    case = conv("", batch, 20, 130, size, 3, padding=((1, 1), (1, 1)), stride=stride)
 
     def step(device: str) -> None:
         x, w, dy = (fastcnn.zeros(*s, device=device) for s in (case.x_shape, case.w_shape, case.y_shape))
