@@ -471,6 +471,11 @@ BUGS: tuple[Bug, ...] = (
     ),
     # ---- memory ----
     bug(
+        "allocator: a segment grows although its end is free", "csrc/memory/caching.cpp",
+        "rounded - (free ? chunks[last].bytes : 0)", "rounded - (free ? 0 : 0)",
+        "more is reserved than is missing", "tests/test_memory_allocator.py",
+    ),
+    bug(
         "allocator: blocks rounded to 64 bytes", "csrc/memory/caching.cpp",
         "SIZE_MAX / 2 : round_up(bytes, kAlignBytes);", "SIZE_MAX / 2 : round_up(bytes, 64);", "accounting of blocks",
         "tests/test_memory_allocator.py",

@@ -43,3 +43,10 @@ void* mmap(void* at, size_t bytes, int protection, int flags, int file, off_t of
   note(&mmaps, bytes);
   return real(at, bytes, protection, flags, file, offset);
 }
+// Memory behind addresses that a process has already: how a segment grows.
+int mprotect(void* at, size_t bytes, int protection) {
+  static int (*real)(void*, size_t, int);
+  if (!real) real = (int (*)(void*, size_t, int))dlsym(RTLD_NEXT, "mprotect");
+  if (protection & PROT_WRITE) note(&mmaps, bytes);
+  return real(at, bytes, protection);
+}

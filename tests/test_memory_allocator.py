@@ -88,6 +88,30 @@ def test_counters(device):
     assert memory.reserved_bytes(device) == 0
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="segments of the CPU grow on Linux")
+def test_on_the_cpu_segments_grow_and_free_ends_go_back():
+    twin, mib = "meta", 1 << 20
+    memory.empty_cache(twin)
+    before = memory.reserved_bytes(twin)
+    low, high = allocate(twin, 64 * mib), allocate(twin, 96 * mib)
+    assert memory.reserved_bytes(twin) - before <= 160 * mib
+    _core._test_free(twin, low)
+    _core._test_free(twin, high)
+    both = allocate(twin, 160 * mib)  # what was asked for in two parts is one
+    assert memory.reserved_bytes(twin) - before <= 160 * mib
+    _core._test_free(twin, both)
+    larger = allocate(twin, 200 * mib)  # the free end is part of it
+    assert memory.reserved_bytes(twin) - before <= 200 * mib
+    _core._test_free(twin, larger)
+    low, high = allocate(twin, 64 * mib), allocate(twin, 96 * mib)
+    _core._test_free(twin, high)
+    memory.empty_cache(twin)
+    assert memory.reserved_bytes(twin) - before <= 64 * mib
+    _core._test_free(twin, low)
+    memory.empty_cache(twin)
+    assert memory.reserved_bytes(twin) == before
+
+
 def test_limit_error_says_who_holds_the_memory(device):
     memory.set_limit("10KiB", device)
     a = allocate(device, 8192, "parameter")

@@ -96,6 +96,25 @@ def test_nothing_large_is_allocated_beside_the_allocator(tmp_path):
     assert mallocs >= 1 and mmaps >= 1
 
 
+def test_without_addresses_to_grow_into_there_are_more_segments():
+    """``ulimit -v``: fewer addresses than the machine has memory."""
+    grown, reserved, loss = run(
+        """
+        used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (used + (512 << 20), resource.RLIM_INFINITY))
+        model = models.digits_cnn()
+        optimizer = optim.Adam(model.parameters())
+        x, y = np.zeros((64, 1, 8, 8), "f4"), np.zeros(64, "i8")
+        keep = [fastcnn.ones(3 << 18) for _ in range(4)]
+        for _ in range(3):
+            loss = train_step(model, F.cross_entropy, optimizer, x, y)
+        total = sum(float(k.sum()) for k in keep)
+        print(json.dumps([total, memory.reserved_bytes(), float(loss.item() if hasattr(loss, "item") else loss)]))
+        """
+    )
+    assert grown == 4 * (3 << 18) and 12 << 20 <= reserved < 100 << 20 and 0 < loss < 3
+
+
 def test_peak_resident_memory_is_the_predicted_peak_and_little_more():
     found = run(
         """

@@ -78,6 +78,12 @@ class Source {
   /// Returns kSegmentBytes-aligned memory, or nullptr when there is none.
   virtual void* reserve(size_t bytes) = 0;
   virtual void release(void* data, size_t bytes) = 0;
+  /// Whether segments can change their size where they lie.
+  virtual bool growable() const { return false; }
+  /// Adds `more` bytes (whole units of kSegmentBytes) to the end of a segment of `bytes`; false if it cannot.
+  virtual bool extend(void*, size_t /*bytes*/, size_t /*more*/) { return false; }
+  /// Takes the last `less` bytes of a segment of `bytes` back.
+  virtual void shrink(void*, size_t /*bytes*/, size_t /*less*/) noexcept {}
   /// False for addresses that the host must not read or write (meta, CUDA).
   virtual bool touchable() const { return true; }
   /// True if segments are addresses only, and each block has memory of its own, of exactly the size asked for, so

@@ -1,8 +1,9 @@
-// The one caching policy. A request of up to 1 MiB is cut from shared segments of 2 MiB, a larger one from
-// segments of large requests, each as large as the request that made it, rounded up to 2 MiB. The smallest
-// free chunk that holds the request is taken, the oldest segment and lowest address among equals, and split;
-// freed chunks merge with free neighbours at once, so two free chunks never touch. Segments stay until
-// empty_cache(), or until memory is short. Which streams are at work on a free chunk decides nothing: whoever takes it
+// The one caching policy. A request of up to 1 MiB is cut from segments of small requests, a larger one from
+// segments of large ones. Where the source can, there is one segment of each kind, which grows by what is missing at its
+// end: a network's blocks are of many sizes, and segments that cannot join would hold a third more than is ever in use.
+// Elsewhere a segment is as large as the request that made it, rounded up to 2 MiB. The smallest free chunk that holds the request is taken, the oldest segment and lowest address among equals, and split;
+// freed chunks merge with free neighbours at once, so two free chunks never touch. Segments, and free
+// ends of those that grow, stay until empty_cache(), or until memory is short. Which streams are at work on a free chunk decides nothing: whoever takes it
 // waits for them.
 #include "memory/caching.h"
 
@@ -107,8 +108,7 @@ uint32_t Allocator::Impl::find(size_t rounded, bool& over_limit) {
   }
   const uint32_t index = fit->chunk;
   const size_t rest = fit->bytes - rounded;
-  // The rest of a large chunk that could serve no large request stays with the block.
-  const bool cut = rest >= (large ? kSmallBytes + kAlignBytes : kAlignBytes);
+  const bool cut = rest >= kAlignBytes;
   FreeSet::node_type own = cut ? take_node() : FreeSet::node_type{};
   const uint32_t behind = cut ? new_chunk() : kNoChunk;
   FreeSet::node_type node = pool.extract(fit);  // nothing can fail from here on
@@ -121,22 +121,66 @@ uint32_t Allocator::Impl::find(size_t rounded, bool& over_limit) {
   return index;
 }
 
-/// A new segment with one free chunk.
+uint32_t Allocator::Impl::last_chunk(const Segment& segment) const noexcept {
+  uint32_t last = segment.first;
+  while (chunks[last].next != kNoChunk) last = chunks[last].next;
+  return last;
+}
+
+/// A segment made longer, so that its last chunk is free and holds the request; kNoChunk if none can be.
+uint32_t Allocator::Impl::extend(size_t rounded, bool large) {
+  for (size_t number = 0; source->growable() && number < segments.size(); ++number) {
+    if (!segments[number].data || segments[number].large != large) continue;
+    uint32_t last = last_chunk(segments[number]);
+    const bool free = !chunks[last].id;
+    const size_t more = round_up(rounded - (free ? chunks[last].bytes : 0), kSegmentBytes);
+    FreeSet::node_type node = take_node();
+    const uint32_t fresh = free ? kNoChunk : new_chunk();
+    Segment& s = segments[number];
+    if (!source->extend(s.data, s.bytes, more)) {
+      spare_nodes.push_back(std::move(node));
+      if (!free) unused_chunks.push_back(fresh);
+      continue;
+    }
+    if (touchable) guard::poison(static_cast<char*>(s.data) + s.bytes, more);
+    if (free) {
+      spare_nodes.push_back(free_[large].extract(chunks[last].place));
+    } else {
+      Chunk& c = chunks[fresh];
+      c.offset = s.bytes;
+      c.segment = static_cast<int32_t>(number);
+      c.previous = last;
+      chunks[last].next = fresh;
+      last = fresh;
+    }
+    chunks[last].bytes += more;
+    s.bytes += more;
+    insert_free(last, std::move(node));
+    stats.reserved_bytes += more;
+    stats.peak_reserved_bytes = std::max(stats.peak_reserved_bytes, stats.reserved_bytes);
+    return last;
+  }
+  return kNoChunk;
+}
+
+/// Room for the request: a longer segment, or a new one with one free chunk.
 uint32_t Allocator::Impl::grow(size_t rounded, bool large) {
   const size_t bytes = round_up(rounded, kSegmentBytes);
   const size_t room =
       stats.limit_bytes < SIZE_MAX - kSegmentBytes ? round_up(stats.limit_bytes, kSegmentBytes) : SIZE_MAX;
   if (bytes > room || stats.reserved_bytes > room - bytes) release_free_segments();
+  if (const uint32_t longer = extend(rounded, large); longer != kNoChunk) return longer;
   FreeSet::node_type node = take_node();
   const uint32_t index = new_chunk();
   void* data = source->reserve(bytes);
   if (!data) {
     release_free_segments();
-    data = source->reserve(bytes);
+    const uint32_t longer = extend(rounded, large);
+    if (longer == kNoChunk) data = source->reserve(bytes);
     if (!data) {
       spare_nodes.push_back(std::move(node));
       unused_chunks.push_back(index);
-      return kNoChunk;
+      return longer;
     }
   }
   if (touchable) guard::poison(data, bytes);
@@ -255,7 +299,10 @@ void Allocator::Impl::release_free_segments() noexcept {
   for (Segment& s : segments) {
     if (!s.data) continue;
     Chunk& c = chunks[s.first];
-    if (c.id || c.next != kNoChunk) continue;
+    if (c.id || c.next != kNoChunk) {
+      if (source->growable()) shrink(s);
+      continue;
+    }
     spare_nodes.push_back(free_[s.large].extract(c.place));
     unused_chunks.push_back(s.first);
     if (touchable) guard::unpoison(s.data, s.bytes);
@@ -263,6 +310,27 @@ void Allocator::Impl::release_free_segments() noexcept {
     stats.reserved_bytes -= s.bytes;
     s = Segment{};
   }
+}
+
+/// Gives the free end of a segment back, which is not all of it.
+void Allocator::Impl::shrink(Segment& s) noexcept {
+  const uint32_t last = last_chunk(s);
+  Chunk& c = chunks[last];
+  const size_t kept = round_up(c.offset, kSegmentBytes), less = s.bytes - std::min(s.bytes, kept);
+  if (c.id || less == 0) return;
+  FreeSet::node_type node = free_[s.large].extract(c.place);
+  if (kept > c.offset) {
+    c.bytes = kept - c.offset;
+    insert_free(last, std::move(node));
+  } else {
+    chunks[c.previous].next = kNoChunk;
+    spare_nodes.push_back(std::move(node));
+    unused_chunks.push_back(last);
+  }
+  if (touchable) guard::unpoison(static_cast<char*>(s.data) + kept, less);
+  source->shrink(s.data, s.bytes, less);
+  s.bytes = kept;
+  stats.reserved_bytes -= less;
 }
 
 // ---- trace and guard ----

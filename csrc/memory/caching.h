@@ -80,6 +80,9 @@ struct Allocator::Impl {
  private:
   uint32_t find(size_t rounded, bool& over_limit);
   uint32_t grow(size_t rounded, bool large);
+  uint32_t extend(size_t rounded, bool large);
+  void shrink(Segment& segment) noexcept;
+  uint32_t last_chunk(const Segment& segment) const noexcept;
   void split(uint32_t chunk, uint32_t rest, size_t bytes) noexcept;
   void insert_free(uint32_t chunk, FreeSet::node_type node) noexcept;
   FreeSet::node_type take_node();

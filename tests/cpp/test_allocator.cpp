@@ -45,7 +45,9 @@ struct Random {  // xorshift64*: the same sequence on every machine
   }
 };
 
-std::unique_ptr<Source> source_of(Device d) { return d.is_meta() ? make_meta_source() : make_cpu_source(); }
+std::unique_ptr<Source> source_of(Device d) {
+  return d.is_meta() ? make_meta_source(true) : make_cpu_source();
+}
 
 /// Random allocations, holds and frees; everything freed at the end. Checks the counters as it goes.
 std::vector<MemoryEvent> random_run(Allocator& a, uint64_t seed, int steps, bool touch) {
@@ -159,12 +161,45 @@ void placement() {
   CHECK(b6.offset == b4.offset + b4.rounded);
   for (const Block& b : {b0, b2, b3, b4, b6}) a.free(b);
   CHECK(a.stats().allocated_bytes == 0 && a.stats().reserved_bytes == 2 * kSegment);
-  const Block again = a.allocate(3 << 20);  // larger than any free chunk: a third segment, of 4 MiB
-  CHECK(a.stats().reserved_bytes == 4 * kSegment);
+  const Block again =
+      a.allocate(3 << 20);  // larger than any free chunk: its segment grows by what is missing
+  CHECK(a.stats().reserved_bytes == 3 * kSegment && again.data == b3.data);
   a.free(again);
   a.empty_cache();
   CHECK(a.stats().reserved_bytes == 0);
   CHECK(a.allocate(0).data == nullptr && a.stats().allocated_bytes == 0);
+}
+
+void growth() {
+  for (const Device device : {kCpu, kMeta}) {
+    Allocator a(device, source_of(device));
+    const Block first = a.allocate(3 << 20), second = a.allocate(5 << 20);
+    CHECK(first.segment == second.segment && second.offset == 3 << 20);
+    CHECK(a.stats().reserved_bytes == 8 << 20);
+    if (device == kCpu) std::memset(second.data, 1, 5 << 20);
+    a.free(first);
+    a.free(second);
+    const Block both = a.allocate(8 << 20);  // what was asked for in two parts is one
+    CHECK(both.data == first.data && a.stats().reserved_bytes == 8 << 20);
+    a.free(both);
+    const Block low = a.allocate(3 << 20), high = a.allocate(5 << 20);
+    a.free(high);
+    a.empty_cache();  // the end of the segment goes, in whole units
+    CHECK(a.stats().reserved_bytes == 4 << 20);
+    a.empty_cache();
+    CHECK(a.stats().reserved_bytes == 4 << 20);
+    const Block back = a.allocate(5 << 20);
+    CHECK(back.data == high.data && a.stats().reserved_bytes == 8 << 20);
+    if (device == kCpu) {
+      const char* bytes = static_cast<const char*>(back.data);
+      CHECK(std::count(bytes + kSegment, bytes + (5 << 20), 0) == (5 << 20) - kSegment);  // went back indeed
+      std::memset(back.data, 1, 5 << 20);
+    }
+    a.free(low);
+    a.free(back);
+    a.empty_cache();
+    CHECK(a.stats().reserved_bytes == 0);
+  }
 }
 
 std::string message_of(Allocator& a, size_t bytes) {
@@ -414,6 +449,7 @@ int main(int argc, char**) {
   if (argc > 1) return bench(), 0;
   random_against_model();
   placement();
+  growth();
   limit_and_failure();
   exhausted_source();
   traces();
