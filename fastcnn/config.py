@@ -56,7 +56,7 @@ VARIABLES: tuple[Variable, ...] = (
         "FASTCNN_EMULATOR_CARD",
         "run",
         "a100",
-        "emulated CUDA builds: the card that is reported, t4, a100 or h200",
+        "emulated CUDA builds: the card that is reported, v100 (too old), t4, a100 or h200",
     ),
     Variable(
         "FASTCNN_EMULATOR_MEMORY",

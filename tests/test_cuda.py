@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import gc
+import os
+import re
+import subprocess
+import sys
+import textwrap
 from collections.abc import Callable
 
 import numpy as np
@@ -344,6 +349,32 @@ def test_a_kernels_error_is_an_exception_with_its_line_and_the_next_call_works()
     ):
         F.relu(stray).numpy()  # a card tells when it gets there
     assert F.relu(on("cuda", -host)).sum().item() == 0
+
+
+@emulated
+def test_a_card_without_kernels_is_named_beside_those_that_have_some() -> None:
+    code = """
+    import fastcnn
+    x = fastcnn.ones(3)
+    for _ in range(2):
+        try:
+            x.to("cuda") + 1
+        except fastcnn.DeviceError as error:
+            print(error)
+    print((x + 1).numpy().tolist())
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        env={**os.environ, "FASTCNN_EMULATOR_CARD": "v100", "FASTCNN_CORE": _core.__file__},
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    lines = done.stdout.splitlines()
+    assert len(lines) == 3, done.stderr
+    for line in lines[:2]:
+        assert re.search(
+            r"CUDA error 209 .*V100.* is sm_70, this build has kernels for sm_75 and later; build", line
+        )
+    assert lines[2] == "[2.0, 2.0, 2.0]"
 
 
 def test_device_under_test_is_the_one_asked_for() -> None:

@@ -22,20 +22,34 @@ struct Grid {
   size_t dynamic_shared = 0;
 };
 
+#if !defined(FC_CUDA_ARCHITECTURES)
+#define FC_CUDA_ARCHITECTURES "75 and later"
+#endif
+
+/// What a build without code for the current card lacks.
+inline std::string missing_image() {
+  int device = 0;
+#if !defined(FC_EMULATED)
+  cudaGetDevice(&device);
+#endif
+  cudaDeviceProp card;
+  if (cudaGetDeviceProperties(&card, device) != cudaSuccess) return "";
+  return std::string("; ") + card.name + " is sm_" + std::to_string(card.major * 10 + card.minor) +
+         ", this build has kernels for sm_" FC_CUDA_ARCHITECTURES
+         "; build with -DFASTCNN_CUDA_ARCHITECTURES, or use device=\"cpu\"";
+}
+
 /// Throws DeviceError unless `code` is cudaSuccess.
 inline void check(cudaError_t code, const char* what) {
   if (code == cudaSuccess) return;
   cudaGetLastError();
 #if defined(FC_EMULATED)
-  const std::string text = ::emu::error_text();
+  std::string text = ::emu::error_text();
   ::emu::reset_errors();  // a kernel's error would stay until the end of the process, as on a card
 #else
   std::string text = cudaGetErrorString(code);
-#if defined(FC_CUDA_ARCHITECTURES)
-  if (code == cudaErrorNoKernelImageForDevice)
-    text += "; this build has kernels for sm_" FC_CUDA_ARCHITECTURES;
 #endif
-#endif
+  if (code == cudaErrorNoKernelImageForDevice) text += missing_image();
   fail<DeviceError>(what, ": CUDA error ", static_cast<int>(code), " (", cudaGetErrorName(code), "), ", text);
 }
 

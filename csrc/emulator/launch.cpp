@@ -38,6 +38,7 @@ static void run_on_workers(Launch& launch) {
 
 cudaError_t launch_grid(const cudaLaunchConfig_t& config, const void* kernel, std::function<void()> body) {
   if (const cudaError_t s = sticky(); s != cudaSuccess) return s;
+  if (arch() < 75) return refuse(cudaErrorNoKernelImageForDevice, "no kernel image for the device");
   const dim3 grid = config.gridDim, block = config.blockDim;
   const uint64_t threads = uint64_t{block.x} * block.y * block.z;
   if (!threads || threads > 1024 || block.z > 64 || !grid.x || !grid.y || !grid.z || grid.x > 2147483647u ||

@@ -21,6 +21,7 @@ cudaError_t first_sticky = cudaSuccess;
 thread_local cudaError_t last = cudaSuccess;
 
 const std::map<std::string, cudaDeviceProp> kCards = {
+    {"v100", {"Tesla V100-SXM2-16GB (emulated)", 16945512448u, 96 << 10, 7, 0, 80}},
     {"t4", {"Tesla T4 (emulated)", 15828320256u, 64 << 10, 7, 5, 40}},
     {"a100", {"NVIDIA A100-SXM4-80GB (emulated)", 84974239744u, 163 << 10, 8, 0, 108}},
     {"h200", {"NVIDIA H200 (emulated)", 150121545728u, 227 << 10, 9, 0, 132}},
@@ -41,7 +42,7 @@ std::string variable(const char* name, const std::vector<std::string>& choices, 
 }  // namespace
 
 Settings::Settings() {
-  card = variable("FASTCNN_EMULATOR_CARD", {"a100", "t4", "h200"}, "t4, a100 or h200");
+  card = variable("FASTCNN_EMULATOR_CARD", {"a100", "v100", "t4", "h200"}, "v100, t4, a100 or h200");
   const std::string turns = variable("FASTCNN_EMULATOR_ORDER", {"forward", "reverse"},
                                      "forward, reverse or a number", 0, UINT64_MAX);
   order = turns == "forward" ? Order::forward : turns == "reverse" ? Order::reverse : Order::shuffle;

@@ -11,20 +11,21 @@
 
 #include "emulator/device.h"
 
-#define EMULATOR_ERRORS(X)           \
-  X(Success, 0)                      \
-  X(ErrorInvalidValue, 1)            \
-  X(ErrorMemoryAllocation, 2)        \
-  X(ErrorInvalidConfiguration, 9)    \
-  X(ErrorInsufficientDriver, 35)     \
-  X(ErrorNoDevice, 100)              \
-  X(ErrorInvalidDevice, 101)         \
-  X(ErrorInvalidResourceHandle, 400) \
-  X(ErrorNotReady, 600)              \
-  X(ErrorIllegalAddress, 700)        \
-  X(ErrorLaunchOutOfResources, 701)  \
-  X(ErrorMisalignedAddress, 716)     \
-  X(ErrorLaunchFailure, 719)         \
+#define EMULATOR_ERRORS(X)            \
+  X(Success, 0)                       \
+  X(ErrorInvalidValue, 1)             \
+  X(ErrorMemoryAllocation, 2)         \
+  X(ErrorInvalidConfiguration, 9)     \
+  X(ErrorInsufficientDriver, 35)      \
+  X(ErrorNoDevice, 100)               \
+  X(ErrorInvalidDevice, 101)          \
+  X(ErrorNoKernelImageForDevice, 209) \
+  X(ErrorInvalidResourceHandle, 400)  \
+  X(ErrorNotReady, 600)               \
+  X(ErrorIllegalAddress, 700)         \
+  X(ErrorLaunchOutOfResources, 701)   \
+  X(ErrorMisalignedAddress, 716)      \
+  X(ErrorLaunchFailure, 719)          \
   X(ErrorNotSupported, 801)
 #define EMULATOR_ROW(name, code) cuda##name = code,
 enum cudaError_t { EMULATOR_ERRORS(EMULATOR_ROW) };

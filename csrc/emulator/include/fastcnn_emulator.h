@@ -11,7 +11,7 @@ enum class Order { forward, reverse, shuffle };
 
 /// What the environment says, read at the first use, until somebody changes it.
 struct Settings {
-  std::string card;  ///< FASTCNN_EMULATOR_CARD: t4 (sm_75), a100 (sm_80, the default) or h200 (sm_90)
+  std::string card;  ///< FASTCNN_EMULATOR_CARD: v100 (sm_70, without kernels), t4, a100 (the default) or h200
   uint64_t total_memory = 0;  ///< in bytes, in place of the card's; 0 keeps that
   Order order;  ///< FASTCNN_EMULATOR_ORDER: forward (default), reverse, or a number, the seed of a shuffle
   uint64_t seed = 0;

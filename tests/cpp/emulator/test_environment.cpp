@@ -61,7 +61,7 @@ int main() {
   CHECK(with("FASTCNN_EMULATOR_CARD", "a100", [] { return card_is(8); }));
   CHECK(with("FASTCNN_EMULATOR_CARD", "h200", [] { return card_is(9); }));
   CHECK(with("FASTCNN_EMULATOR_CARD", "k80", [] {
-    return refuses("FASTCNN_EMULATOR_CARD: unknown value, got k80, expected t4, a100 or h200");
+    return refuses("FASTCNN_EMULATOR_CARD: unknown value, got k80, expected v100, t4, a100 or h200");
   }));
   CHECK(with("FASTCNN_EMULATOR_ORDER", "forward", [] { return turns()[63] == 63 && turns()[5] == 5; }));
   CHECK(with("FASTCNN_EMULATOR_ORDER", "reverse", [] { return turns()[63] == 0 && turns()[5] == 58; }));
