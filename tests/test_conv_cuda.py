@@ -132,12 +132,42 @@ def test_errors_against_float64(pass_: str, problem: tuple[int, int, int]) -> No
     assert errors["implicit_gemm_tf32"] >= 100 * errors["implicit_gemm_tf32x3"]
 
 
-def test_a_batch_norm_is_refused_when_the_row_is_chosen() -> None:
-    x, w = integers(X, 1), integers(W, 2)
-    ones = fastcnn.ones(6, device="cuda")
+@pytest.mark.parametrize("row", ["auto", *(r for r in ROWS if r not in ("depthwise", "implicit_gemm_mma"))])
+@pytest.mark.parametrize("activation", ["copy", "relu6"])
+def test_a_batch_norm_by_given_statistics_is_taken_along(row: str, activation: str) -> None:
+    """The CPU's bits: whole numbers and powers of two, so no order of additions and no fused step rounds."""
+    x, w, bias = integers(X, 1), integers(W, 2), integers((6,), 3)
+    mean, shift = integers((6,), 5), integers((6,), 6)
+    var, weight = (
+        fastcnn.tensor(np.float32(v), device="cuda") for v in ([1, 4, 16, 0.25, 1, 4], [2, 1, 4, 1, -1, 8])
+    )
     shape = geometry("conv2d", 2, X, W, dilation=1, **SETTINGS)
-    for name, start in (("auto", "no algorithm can run"), ("direct", "algo='direct' cannot run")):
-        with pytest.raises(ValueError, match=f"conv: {start} .*no batch norm in the epilogue on CUDA"):
-            _core.conv_forward_tail(
-                "conv2d", x, w, None, (ones, ones, None, None, 1e-5), None, "copy", shape, requests(name, None)[0], True
-            )  # fmt: skip
+
+    def folded(device: str, algo: str) -> fastcnn.Tensor:
+        tensors = [t.to(device) for t in (x, w, bias, mean, var, weight, shift)]
+        tx, tw, tb, *norm = tensors
+        tail = ((*norm, 0.0), None, activation)
+        return _core.conv_forward_tail("conv2d", tx, tw, tb, *tail, shape, requests(algo, None)[0], True)
+
+    np.testing.assert_array_equal(folded("cuda", row).numpy(), folded("cpu", "direct").numpy())
+
+
+def test_in_evaluation_a_convolution_takes_its_norm_along() -> None:
+    """Layers with a depthwise one among them: one op each, and the CPU's values."""
+    fastcnn.manual_seed(3)
+    layers: list[nn.Module] = []
+    for k, groups in ((6, 1), (6, 6), (5, 1)):
+        conv = nn.Conv2d(
+            4 if not layers else 6, k, 1 if groups == 1 else 3, padding=groups // 6, groups=groups
+        )
+        norm = nn.BatchNorm2d(k)
+        norm.running_mean, norm.running_var = fastcnn.randn(k), fastcnn.rand(k) + 0.5
+        layers += [conv, norm, nn.ReLU6()]
+    model, x = nn.Sequential(*layers).eval(), fastcnn.randn(2, 4, 7, 5)
+    with fastcnn.no_grad():
+        expected = model(x).numpy()
+        there = model.to("cuda")
+        with fastcnn.profile() as measured:
+            y = there(x.to("cuda"))
+    np.testing.assert_allclose(y.numpy(), expected, rtol=1e-5, atol=1e-5)
+    assert "batch_norm" not in str(measured) and "relu" not in str(measured)

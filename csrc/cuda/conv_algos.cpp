@@ -13,13 +13,7 @@ namespace fastcnn::cuda {
 
 namespace {
 
-/// Of every row: what no kernel here does to y before it is stored.
-const char* epilogue_unsupported(const ConvProblem& p) {
-  return p.epilogue.scale ? "no batch norm in the epilogue on CUDA" : nullptr;
-}
-const char* direct_unsupported(const ConvProblem& p, Pass, const DeviceProps&) {
-  return epilogue_unsupported(p);
-}
+const char* direct_unsupported(const ConvProblem&, Pass, const DeviceProps&) { return nullptr; }
 size_t no_workspace(const ConvProblem&, Pass, const DeviceProps&) { return 0; }
 double direct_cost(const ConvProblem& p, Pass, const DeviceProps&) {
   return 5 + p.flops() / 2e5;  // about 0.2 TFLOP/s
@@ -29,7 +23,6 @@ double direct_cost(const ConvProblem& p, Pass, const DeviceProps&) {
 
 const char* depthwise_unsupported(const ConvProblem& p, Pass pass, const DeviceProps&) {
   constexpr int64_t kMost = int64_t{1} << 30;
-  if (const char* reason = epilogue_unsupported(p)) return reason;
   if (!p.is_depthwise() || p.K != p.C) return "not one filter per channel (groups = channels = filters)";
   if (p.taps() > kDepthwiseTaps) return "more than 64 taps";
   if (pass == Pass::backward_input && p.pad_mode != PadMode::zeros)
@@ -66,7 +59,6 @@ Product product_of(const ConvProblem& p, Pass pass) {
 }
 
 const char* implicit_gemm_unsupported(const ConvProblem& p, Pass pass, const DeviceProps&) {
-  if (const char* reason = epilogue_unsupported(p)) return reason;
   if (p.dtype == DType::float64) return "multiplies in float32, the tensors are float64";
   if (pass == Pass::backward_input && p.pad_mode != PadMode::zeros)
     return "a cell of x is read from several places unless the padding is zeros";
@@ -167,7 +159,6 @@ double tf32x3_cost(const ConvProblem& p, Pass pass, const DeviceProps& props) {
 int64_t patch_columns(const ConvProblem& p) { return p.C * p.taps(); }
 
 const char* im2col_unsupported(const ConvProblem& p, Pass pass, const DeviceProps&) {
-  if (const char* reason = epilogue_unsupported(p)) return reason;
   if (p.dtype != DType::float32) return "float32 only";
   constexpr int64_t kMost = int64_t{1} << 30;
   const int64_t least = pass == Pass::backward_input ? p.out_pixels() : 1;  // rows of the smallest chunk

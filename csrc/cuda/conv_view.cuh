@@ -64,6 +64,7 @@ struct ConvView {
   ConvAxis axis[3];
   View<T> x, w, y, residual;
   Channelwise<T> bias, scale, shift;
+  Channelwise<T> factor;  ///< of filters: batch norm by given statistics, whose shift is the bias
   bool relu_before;
   Wide<T> low, high;  ///< of the activation that follows: y = min(high, max(low, y)), NaN stays
 
@@ -80,8 +81,9 @@ struct ConvView {
     if (d < 0 || h < 0 || w_ < 0) return Wide<T>(0);
     return input(x.at(n, c, d, h, w_), c);
   }
-  /// y = activation(sum + bias + residual).
+  /// y = activation(sum * factor + bias + residual).
   FC_METHOD void finish(int n, int k, const int (&o)[3], Wide<T> sum) const {
+    if (factor.data) sum *= factor[k];
     if (bias.data) sum += bias[k];
     if (residual.data) sum += widen(load(residual.at(n, k, o[0], o[1], o[2])));
     if (sum < low) sum = low;
@@ -112,6 +114,7 @@ ConvView<T> conv_view(const ConvArgs& a) {
   v.y = view_of<T>(a.y);
   v.residual = view_of<T>(a.residual);
   v.bias = channelwise<T>(a.bias);
+  v.factor = channelwise<T>(a.filter_scale);
   v.scale = channelwise<T>(a.scale);
   v.shift = channelwise<T>(a.shift);
   v.relu_before = q.prologue.activation == Unary::relu;

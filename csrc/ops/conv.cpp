@@ -7,6 +7,7 @@
 #include "cpu/conv_algos.h"
 #include "cpu/norm_fold.h"
 #include "cuda/conv_algos.h"
+#include "cuda/norm_fold.h"
 #include "memory/op_clock.h"
 #include "memory/workspace.h"
 #include "ops/conv_parts.h"
@@ -41,7 +42,7 @@ void run(const char* op, ConvArgs& args, Pass pass, const AlgoRequest& request, 
     fail<DeviceError>(op, ": this build has no kernel for algo='", chosen.algo->name, "' on ",
                       to_string(ctx.device));
   if (ctx.device.type == DeviceType::cuda) use_device(ctx.device);
-  if (fold) launch(ctx, op, *fold, cpu::norm_fold);
+  if (fold) launch(ctx, op, *fold, cpu::norm_fold, FC_CUDA(norm_fold));
   args.filters = filters.data();
   args.filters_filled = filters.filled();
   chosen.algo->run(args, pass, ctx.stream);

@@ -94,9 +94,6 @@ def _fold(conv: Any, norm: Any, x: Any, residual: Any) -> Any:
         return False
     if not isinstance(x, Tensor) or x.ndim != weight.ndim or records(x, weight, weights["bias"], residual):
         return False
-    device = weight.device
-    if ":" in device or device == "cuda":  # a card or its twin, whose rows know neither the factor nor ReLU6
-        return False
     if type(norm) is not _CONVS[type(conv)] or not is_plain(norm):
         return None
     own_norm = norm.__dict__
