@@ -150,14 +150,21 @@ def bench_source(name: str) -> tuple[list[Any], str]:
     return found["rows"], f"\n({about}.)\n"
 
 
+def by_threads(about: dict[int, str]) -> str:
+    """Where the rows of each number of threads were measured; one line if it was one place and one commit."""
+    if len({text.replace("-dirty", "") for text in about.values()}) == 1:  # by the first run's results
+        return about[2]
+    return "".join(f"\n{n} thread{'s' * (n > 1)}: {text.strip()}\n" for n, text in about.items())
+
+
 def bench_conv() -> str:
     """Networks by threads: how many layers and passes, the mean, the share that is surely faster, the worst."""
     from fastcnn.bench.stats import geometric_mean
 
     lines: list[list[str]] = []
-    about = ""
+    about = {}
     for threads in (1, 2):
-        rows, about = bench_source(f"bench_conv_{threads}.json")
+        rows, about[threads] = bench_source(f"bench_conv_{threads}.json")
         networks: dict[str, list[Any]] = {}
         for row in rows:
             networks.setdefault(row["name"].split(".")[0], []).append(row)
@@ -170,16 +177,16 @@ def bench_conv() -> str:
             lines.append([name, where, str(threads), str(len(group)), *numbers])
     lines.sort(key=lambda line: line[0] == "all")
     head = ["network", "its slowest layer and pass", "threads", "rows", "torch's time / ours, geometric mean"]
-    return table([*head, "surely faster", "slowest"], lines, left=2) + about
+    return table([*head, "surely faster", "slowest"], lines, left=2) + by_threads(about)
 
 
 def bench_model() -> str:
     """Training steps and inference beside every rival, by threads."""
     rivals = ("torch", "torch-tuned", "onnxruntime")
     lines = []
-    about = ""
+    about = {}
     for threads in (1, 2):
-        rows, about = bench_source(f"bench_model_{threads}.json")
+        rows, about[threads] = bench_source(f"bench_model_{threads}.json")
         for row in rows:
             ours = row["ours"][row["best"]]["median"]
             cells = [row["rivals"].get(r, {}) for r in rivals]
@@ -190,7 +197,7 @@ def bench_model() -> str:
                 [row["name"], row["job"]["mode"], str(threads), f"{ours * 1e3:,.1f}", *ratios, memory]
             )
     head = ["network", "what", "threads", "ours, ms", *(f"{r} / ours" for r in rivals)]
-    return table([*head, "resident memory, ours / torch"], lines, left=2) + about
+    return table([*head, "resident memory, ours / torch"], lines, left=2) + by_threads(about)
 
 
 def bench_ops() -> str:
