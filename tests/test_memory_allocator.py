@@ -88,7 +88,7 @@ def test_counters(device):
     assert memory.reserved_bytes(device) == 0
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="segments of the CPU grow on Linux")
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only on Linux the CPU's segments grow")
 def test_on_the_cpu_segments_grow_and_free_ends_go_back():
     twin, mib = "meta", 1 << 20
     memory.empty_cache(twin)

@@ -6,8 +6,7 @@
 //
 //   many tiles   They are cut into splits, each with a dU of its own, which are added at the end. A thread does all of a
 //                split in memory of its own. With threads that share V and W, what one writes the other reads in every
-//                span: on two cores that do not share a cache (165 ns from one to the other, not 28) two threads were as
-//                slow as one.
+//                span: two threads on cores that do not share a cache were as slow as one.
 //   many cells   Where one span holds all tiles, a task keeps the dU of its cell in cache and turns it into dw at once.
 //   else, and with more threads than splits, all threads do a span together: first blocks, then cells and lines of
 //                positions.
@@ -44,7 +43,7 @@ int64_t row_floats(int64_t channels) {
 
 struct Cut {
   WinogradGrid grid;
-  int64_t block_tiles, blocks, span_blocks, spans;
+  int64_t block_tiles, blocks, span_blocks;
   int64_t cell_rows, row_cells, cell_columns, column_cells, cells;
   int64_t splits;
   bool apart;  // a split is one thread's
@@ -78,10 +77,9 @@ struct Cut {
     const int64_t one_span = splits == 1 && cells >= kManyCells ? kLongSpanFloats : 0;
     const int64_t least = apart ? v_block + w_block : kSpanFloats;
     const int64_t span_floats = std::max({least, cells * u_cell / 2, std::min(all, one_span)});
-    spans = std::max<int64_t>(1, div_up(all, std::max<int64_t>(1, span_floats)));
+    const int64_t spans = std::max<int64_t>(1, div_up(all, std::max<int64_t>(1, span_floats)));
     span_blocks = div_up(split_blocks, spans);
-    spans = split_blocks ? div_up(split_blocks, span_blocks) : 1;
-    fused = splits == 1 && spans == 1 && cells >= kManyCells;
+    fused = splits == 1 && span_blocks == split_blocks && cells >= kManyCells;
   }
   int64_t first_block(int64_t split) const { return blocks * split / splits; }
 };

@@ -1,4 +1,5 @@
-// A thread per channel, in float64 as on the CPU: the same bits.
+// Batch norm by given statistics as a factor and a shift (interface in norm_fold.h): a thread per channel, in float64 as
+// on the CPU.
 #include "cuda/dispatch.cuh"
 #include "cuda/launch.cuh"
 #include "cuda/norm_fold.h"

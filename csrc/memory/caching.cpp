@@ -1,9 +1,10 @@
-// The one caching policy. A request of up to 1 MiB is cut from segments of small requests, a larger one from
-// segments of large ones. Where the source can, there is one segment of each kind, which grows by what is missing at its
-// end: a network's blocks are of many sizes, and segments that cannot join would hold a third more than is ever in use.
-// Elsewhere a segment is as large as the request that made it, rounded up to 2 MiB. The smallest free chunk that holds the request is taken, the oldest segment and lowest address among equals, and split;
-// freed chunks merge with free neighbours at once, so two free chunks never touch. Segments, and free
-// ends of those that grow, stay until empty_cache(), or until memory is short. Which streams are at work on a free chunk decides nothing: whoever takes it
+// The one caching policy. A request of up to 1 MiB is cut from segments of small requests, a larger one from segments of
+// large ones. Where the source can, there is one segment of each kind, which grows by what is missing at its end: a
+// network's blocks are of many sizes, and segments that cannot join would hold a third more than is ever in use.
+// Elsewhere a segment is as large as the request that made it, rounded up to 2 MiB. The smallest free chunk that holds
+// the request is taken, the oldest segment and lowest address among equals, and split; freed chunks merge with free
+// neighbours at once, so two free chunks never touch. Segments, and free ends of those that grow, stay until
+// empty_cache(), or until memory is short. Which streams are at work on a free chunk decides nothing: whoever takes it
 // waits for them.
 #include "memory/caching.h"
 

@@ -88,13 +88,14 @@ class CpuSource final : public Source {
   }
 
  private:
-  std::map<void*, size_t>
-      ranges_;  // addresses from the start of each segment; the allocator calls under its lock
+  // The allocator calls under its lock.
+  std::map<void*, size_t> ranges_;  // how many addresses there are from the start of each segment
   size_t taken_ = 0;
 };
 
 }  // namespace
 
 std::unique_ptr<Source> make_cpu_source() { return std::make_unique<CpuSource>(); }
+bool cpu_source_grows() { return kGrows; }
 
 }  // namespace fastcnn

@@ -36,7 +36,7 @@ Allocator& allocator_for(Device device) {
                                                    : r.cpu;
   if (Allocator* made = slot.load(std::memory_order_acquire)) return *made;
   const DeviceProps& props = device_props(device);  // throws for a device that is not there, and for its twin
-  const bool twin_grows = props.backend == DeviceType::cpu && make_cpu_source()->growable();
+  const bool twin_grows = props.backend == DeviceType::cpu && cpu_source_grows();
   auto fresh = std::make_unique<Allocator>(device, device.is_meta() ? make_meta_source(twin_grows)
                                                    : cuda           ? make_cuda_source(device.index)
                                                                     : make_cpu_source());

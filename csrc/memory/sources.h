@@ -8,7 +8,8 @@
 namespace fastcnn {
 
 std::unique_ptr<Source> make_cpu_source();
-/// `growable`: as the source of the device is whose twin it is for.
+bool cpu_source_grows();
+/// `growable`: as the source of the device whose twin it is for.
 std::unique_ptr<Source> make_meta_source(bool growable);
 
 /// How memory of a card is had: handed over by ops/ in a build with CUDA (memory/ cannot ask the CUDA room).

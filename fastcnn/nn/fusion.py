@@ -9,7 +9,7 @@
   (a factor and a shift per filter), an addition, ReLU or ReLU6. One pass; with a batch norm the rounding differs a
   little from layer after layer, otherwise bits are the same.
 * There, too, a 1x1 convolution and a depthwise one behind it, each with batch norm and activation, as in MobileNet-v2:
-  where the tensor between them is large, it never exists as a whole. The same bits as one after the other.
+  on the CPU a large tensor between them never exists as a whole. The same bits as one after the other.
 
 A layer takes part only if it is exactly of the class named here, its ``forward`` is the class's, and nobody hooked it:
 whoever looks inside sees layer after layer. Values (but for folded batch norms), gradients and random streams have the

@@ -7,8 +7,7 @@ namespace fastcnn::cpu {
 
 /// Channels at a time: rows up to so wide are walked in the order of memory, which is what prefetchers follow.
 constexpr int kNormTile = 512;
-constexpr int kNormRows =
-    32;  ///< rows summed in the element type before float64 takes over: 8 KiB of float32
+constexpr int kNormRows = 32;  ///< rows summed in the element type before float64 takes over
 
 /// One number per channel each, in the accumulator type; what a kernel does not mention may be nullptr.
 struct NormVectors {
