@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from fastcnn.cli import main
 
 ROOT = Path(__file__).resolve().parents[1]
 HAS_TORCH = importlib.util.find_spec("torch") is not None
-TINY = race.Effort(3, 1e-4)
+TINY = race.Effort(3, 1e-4, 3)
 
 
 # ---- notation ----
@@ -174,6 +175,32 @@ def test_race_with_ourselves():
         assert row["best"] in row["ours"]
         assert 0 < row["ours"]["im2col"]["min"] <= row["ours"]["im2col"]["median"]
         assert row["peak_flops"] > 1e9
+
+
+class FakeSide:
+    """Variants that take so many seconds per call, the turns' in a cycle."""
+
+    def __init__(self, name: str, **variants: tuple[float, ...]) -> None:
+        self.name, self.variants, self.asked = name, variants, dict.fromkeys(variants, 0)
+
+    def ask(self, command: str, **request: Any) -> dict[str, Any]:
+        return {"variants": list(self.variants), "flops": 1e9}
+
+    def time(self, variant: str, calls: int) -> float:
+        self.asked[variant] += 1
+        times = self.variants[variant]
+        return calls * times[self.asked[variant] % len(times)]
+
+
+@pytest.mark.parametrize(("theirs", "turns"), [((2.0,), 5), ((1.0, 2.0, 3.0), 12), ((2.0, 2.01, 2.02), 5)])
+def test_a_race_goes_on_until_it_is_clear_by_how_much(theirs: tuple[float, ...], turns: int):
+    ours = FakeSide("fastcnn", auto=(1.0,), slow=(9.0,))
+    torch = FakeSide("torch", nchw=(9.0,), nhwc=theirs)
+    row = race.race({}, ours, [torch], race.Effort(5, 1e-9, 12, 0.05))  # type: ignore[list-item]
+    assert row["turns"] == turns and row["best"] == "auto" and row["rivals"]["torch"]["layout"] == "nhwc"
+    asked = ours.asked["auto"], torch.asked["nhwc"], ours.asked["slow"], torch.asked["nchw"]
+    assert asked == (turns + 2, turns + 2, 7, 7)  # two of a warm-up; only the fastest of each side go on
+    assert row["rivals"]["torch"]["ratio"] == pytest.approx(2, rel=0.01)
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs /proc")

@@ -99,13 +99,19 @@ def computes(pid: int) -> bool:
 
 
 class Effort(NamedTuple):
-    """How long to measure: turns per job, and seconds that one sample takes at least."""
+    """How long to measure: turns per job, and seconds that one sample takes at least.
+
+    A row whose interval is wider than `width` times its ratio goes on for up to `most` turns, between the fastest
+    variant of each side alone. That looks at the width only, never at who wins.
+    """
 
     turns: int = 15
     sample_seconds: float = 0.02
+    most: int = 45
+    width: float = 0.04
 
 
-QUICK = Effort(5, 0.005)
+QUICK = Effort(5, 0.005, 25, 0.08)
 
 
 def race(job: dict[str, Any], ours: Side, rivals: list[Side], effort: Effort) -> dict[str, Any]:
@@ -122,28 +128,39 @@ def race(job: dict[str, Any], ours: Side, rivals: list[Side], effort: Effort) ->
             problems[side.name] = str(error)
     calls = {(side.name, v): _calls(side, v, effort) for side, v in entrants}
     samples: dict[tuple[str, str], list[float]] = {key: [] for key in calls}
-    peaks = [ours.ask("peak", seconds=0.01)["flops"]]
-    for turn in range(effort.turns):
+
+    def take_turn(turn: int, entrants: list[tuple[Side, str]]) -> None:
         for side, v in entrants if turn % 2 == 0 else reversed(entrants):
             key = side.name, v
             samples[key].append(side.time(v, calls[key]) / calls[key])
+
+    peaks = [ours.ask("peak", seconds=0.01)["flops"]]
+    for turn in range(effort.turns):
+        take_turn(turn, entrants)
+    fastest = {
+        side.name: min(
+            (v for s, v in entrants if s is side), key=lambda v: stats.median(samples[side.name, v])
+        )
+        for side in sides
+        if side.name not in problems
+    }
+    best = fastest.pop("fastcnn")
+    finalists = [(side, v) for side, v in entrants if v == {"fastcnn": best, **fastest}[side.name]]
+    for turn in range(effort.turns, effort.most):
+        found = {n: _compare(samples["fastcnn", best], samples[n, v]) for n, v in fastest.items()}
+        if all(f["ratio_high"] - f["ratio_low"] <= effort.width * f["ratio"] for f in found.values()):
+            break
+        take_turn(turn, finalists)
     peaks.append(ours.ask("peak", seconds=0.01)["flops"])
     row: dict[str, Any] = {"job": job, "peak_flops": max(peaks), "peak_moved": max(peaks) / min(peaks) - 1}
     row["ours"] = {v: _times(samples["fastcnn", v]) for side, v in entrants if side is ours}
-    best = min(row["ours"], key=lambda v: row["ours"][v]["median"])
     row["best"] = best
-    row["rivals"] = {}
-    for side in rivals:
-        mine = {v: samples[side.name, v] for s, v in entrants if s is side}
-        if not mine:
-            row["rivals"][side.name] = {"error": problems[side.name]}
-            continue
-        layout = min(mine, key=lambda v: stats.quartiles(mine[v])[1])
-        ratios = [b / a for a, b in zip(samples["fastcnn", best], mine[layout])]
-        low, high = stats.interval(ratios)
-        row["rivals"][side.name] = {
-            "layout": layout, **_times(mine[layout]), "ratio": stats.quartiles(ratios)[1], "ratio_low": low,
-            "ratio_high": high, "min_ratio": min(mine[layout]) / min(samples["fastcnn", best]),
+    row["turns"] = len(samples["fastcnn", best])
+    row["rivals"] = {name: {"error": text} for name, text in problems.items()}
+    for name, layout in fastest.items():
+        row["rivals"][name] = {
+            "layout": layout, **_times(samples[name, layout]),
+            **_compare(samples["fastcnn", best], samples[name, layout]),
         }  # fmt: skip
     return row
 
@@ -169,6 +186,15 @@ def _calls(side: Side, variant: str, effort: Effort) -> int:
     side.time(variant, 2)
     once = max(side.time(variant, 1), 1e-7)
     return max(1, min(10_000, round(effort.sample_seconds / once + 0.5)))
+
+
+def _compare(ours: list[float], theirs: list[float]) -> dict[str, float]:
+    """The rival's time over ours: median over the turns with its interval, and that of the fastest samples."""
+    ratios = [b / a for a, b in zip(ours, theirs)]
+    low, high = stats.interval(ratios)
+    return {
+        "ratio": stats.median(ratios), "ratio_low": low, "ratio_high": high, "min_ratio": min(theirs) / min(ours)
+    }  # fmt: skip
 
 
 def _times(samples: list[float]) -> dict[str, float]:

@@ -13,6 +13,11 @@ def quartiles(samples: Sequence[float]) -> tuple[float, float, float]:
     return float(low), float(middle), float(high)
 
 
+def median(samples: Sequence[float]) -> float:
+    """The middle of the sorted samples."""
+    return quartiles(samples)[1]
+
+
 def interval(samples: Sequence[float], level: float = 0.95, draws: int = 2000) -> tuple[float, float]:
     """Bootstrap interval (percentile method; Efron 1979) of the median; the same samples give the same interval."""
     values = np.asarray(samples, float)
