@@ -170,6 +170,7 @@ CONV: tuple[ConvCase, ...] = (
     # 512 channels: pixels fall on few sets of a cache, so lines are copied
     conv("depthwise crowded", 2, 512, 512, (6, 5), 3, padding=1, groups=512, bias=True),
     conv("depthwise crowded s2", 1, 512, 512, (9, 7), 3, stride=2, padding=1, groups=512),
+    conv("depthwise very crowded s2", 1, 1024, 1024, (9, 7), 3, stride=2, padding=1, groups=1024),
     conv("depthwise crowded circular", 1, 512, 512, (5, 4), 3, padding=1, groups=512, mode="circular"),
     conv("3d depthwise crowded", 1, 512, 512, (3, 4, 3), 2, padding=1, groups=512),
     # ---- padding modes ----

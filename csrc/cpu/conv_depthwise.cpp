@@ -155,7 +155,7 @@ struct Forward {
 void run_forward(const ConvArgs& args, const DepthwiseSpace& space) {
   const ConvProblem& p = *args.problem;
   const bool plain = depthwise_rows_are_plain(p);
-  DepthwiseLines x(volume(args.x), p.in, p.C, plain);
+  DepthwiseLines x(volume(args.x), p.in, p.C, depthwise_crowd(p));
   x.add_prologue(args, space.vectors);
   const Forward work{args, p, space, x, volume(args.y), volume(args.residual)};
   if (p.epilogue.bias) conv_copy_vector(args.bias, p.K, space.bias);
@@ -214,7 +214,7 @@ void run_backward_input(const ConvArgs& args, const DepthwiseSpace& space) {
   const bool fold = conv_needs_fold(p);
   const ConvProblem inner = fold ? conv_with_padding_inside(p) : p;
   const bool plain = p.filter[2] <= kDepthwiseTaps && (p.dilation[2] == 1 || p.filter[2] == 1);
-  const DepthwiseLines dy(volume(args.y), p.out, p.C, plain);
+  const DepthwiseLines dy(volume(args.y), p.out, p.C, plain ? kCrowdedFloats : 0);
   const Volume dx = volume(args.x), target = fold ? channels_last_volume(space.padded, inner.in, p.C) : dx;
   depthwise_pack_filters(p, volume(args.w), space.filters);
   if (plain) {

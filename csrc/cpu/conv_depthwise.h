@@ -108,15 +108,16 @@ struct DepthwiseLines {
   Gather gather;  // row per pixel, one tap
   bool in_place;
   int64_t step;  // between pixels of a line
-  /// Crowded pixels are copied if they are `reread`: each by several pixels of the outputs in turn.
-  DepthwiseLines(const Volume& v, const int64_t (&extent)[3], int64_t channels, bool reread)
+  /// Lines are copied if their pixels lie a multiple of `crowd` floats apart; 0: never.
+  DepthwiseLines(const Volume& v, const int64_t (&extent)[3], int64_t channels, int64_t crowd)
       : volume(v), gather{} {
     gather.source = v.data;
     gather.batch_stride = v.batch;
     gather.channels = channels;
     gather.channel_stride = channels == 1 ? 1 : v.channel;
     for (int a = 0; a < 3; ++a) gather.axis[a] = {extent[a], v.axis[a], extent[a], 1, 1, 0, 1};
-    in_place = gather.channel_stride == 1 && !(reread && extent[2] > 1 && depthwise_is_crowded(v.axis[2]));
+    const bool crowded = crowd > 0 && extent[2] > 1 && v.axis[2] % crowd == 0;
+    in_place = gather.channel_stride == 1 && !crowded;
     step = in_place ? v.axis[2] : depthwise_copy_step(channels);
   }
   void add_prologue(const ConvArgs& args, float* vectors) {
@@ -208,6 +209,11 @@ inline bool depthwise_rows_are_plain(const ConvProblem& p) {
   const bool padded = p.pad_low[2] > 0 || p.pad_high[2] > 0;
   return p.filter[2] <= kDepthwiseTaps && p.stride[2] <= kDepthwiseStrides &&
          (p.dilation[2] == 1 || p.filter[2] == 1) && (p.pad_mode == PadMode::zeros || !padded);
+}
+
+/// For DepthwiseLines of x. Fewer rows read a line where they take strides, so that only the worst are worth a copy.
+inline int64_t depthwise_crowd(const ConvProblem& p) {
+  return depthwise_rows_are_plain(p) ? kCrowdedFloats * p.stride[1] : 0;
 }
 
 }  // namespace fastcnn::cpu

@@ -43,6 +43,7 @@ struct BackwardWeight {
     k.dy_step = dy.step;
     k.pixels = p.out[2];
     k.channels = last - first;
+    k.copied = !x.in_place;
     // Filter rows read lines that the row before read too, but for the last `stride` ones.
     if (s.ahead && dy.in_place && h + 1 < p.out[1]) k.dy_ahead = dy.volume.axis[1];
     if (s.ahead && x.in_place &&
@@ -76,9 +77,9 @@ struct BackwardWeight {
 
 void depthwise_backward_weight(const ConvArgs& args, const DepthwiseSpace& space) {
   const ConvProblem& p = *args.problem;
-  DepthwiseLines x(volume(args.x), p.in, p.C, depthwise_rows_are_plain(p));
+  DepthwiseLines x(volume(args.x), p.in, p.C, depthwise_crowd(p));
   x.add_prologue(args, space.vectors);
-  const DepthwiseLines dy(volume(args.y), p.out, p.C, false);
+  const DepthwiseLines dy(volume(args.y), p.out, p.C, 0);
   const Volume dw = volume(args.w);
   const BackwardWeight work{p, space, x, dy};
   const int64_t rows = p.N * p.out[0] * p.out[1], splits = DepthwiseSpace::splits(p);

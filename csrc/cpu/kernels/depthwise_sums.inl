@@ -11,6 +11,7 @@ namespace fastcnn::cpu::FC_ISA {
 namespace {
 
 constexpr int kSumBlocks = 2;  // visited before the next vector of channels: what that reads is still near
+constexpr int kCopiedSumBlocks = 4;  // where lines were copied just now, all of what they read is
 
 /// Four pixels of dy. Offsets are in elements from channel 0 of dy, and of the lines (may lie outside of them).
 struct DepthwiseSumBlock {
@@ -100,10 +101,11 @@ FC_INLINE void depthwise_sum_vector(const DepthwiseSums* d, const DepthwiseSumBl
 template <int TAPS, int STRIDE>
 void depthwise_sums(const DepthwiseSums* d) {
   constexpr int kColumns = (kDepthwisePixels - 1) * STRIDE + TAPS;
+  const int most = d->copied ? kCopiedSumBlocks : kSumBlocks;
   for (int64_t pixel = 0; pixel < d->pixels;) {
-    DepthwiseSumBlock block[kSumBlocks];
+    DepthwiseSumBlock block[kCopiedSumBlocks];
     int blocks = 0;
-    for (; blocks < kSumBlocks && pixel < d->pixels; ++blocks, pixel += kDepthwisePixels) {
+    for (; blocks < most && pixel < d->pixels; ++blocks, pixel += kDepthwisePixels) {
       const int64_t column = d->first + pixel * STRIDE, columns = d->extent - column;
       DepthwiseSumBlock& b = block[blocks];
       b.dy = pixel * d->dy_step;
