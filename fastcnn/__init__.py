@@ -47,6 +47,7 @@ from fastcnn.random import (
     randperm,
     set_rng_state,
 )
+from fastcnn.replay import Replay
 from fastcnn.serialize import load, save
 from fastcnn.tensor import (
     Tensor,

@@ -1,11 +1,12 @@
 // Sparse maps along an axis: interpolation and padding.
-#include "bindings/casters.h"
+#include "bindings/replay.h"
 #include "ops/axis_map.h"
 
 namespace fastcnn {
 
-void bind_axis_map(py::module_& m) {
-  py::class_<AxisMap>(m, "AxisMap")
+void bind_axis_map(py::module_& module) {
+  Recorded m(module);
+  py::class_<AxisMap>(module, "AxisMap")
       .def(py::init(
           [](int64_t in, std::vector<int64_t> begin, std::vector<int64_t> index, std::vector<double> weight) {
             return AxisMap(in, {std::move(begin), std::move(index), std::move(weight)});

@@ -1,7 +1,7 @@
 // Convolution. Geometry and request travel as plain tuples: Python has normalised their forms.
 #include <optional>
 
-#include "bindings/casters.h"
+#include "bindings/replay.h"
 #include "common/elementwise.h"
 #include "ops/conv_pair.h"
 
@@ -36,12 +36,13 @@ Pass parse_pass(const std::string& name) {
 }
 }  // namespace
 
-void bind_conv(py::module_& m) {
-  py::class_<ConvGeometry>(m, "ConvGeometry")
+void bind_conv(py::module_& module) {
+  Recorded m(module);
+  py::class_<ConvGeometry>(module, "ConvGeometry")
       .def(py::init([](D stride, D dilation, D pad_low, D pad_high, int64_t groups, const std::string& mode) {
         return ConvGeometry{stride, dilation, pad_low, pad_high, groups, parse_pad_mode(mode)};
       }));
-  py::class_<AlgoRequest>(m, "AlgoRequest")
+  py::class_<AlgoRequest>(module, "AlgoRequest")
       .def(py::init(&request), py::arg("name"), py::arg("strict"), py::arg("workspace_limit"),
            py::arg("error_limit") = AlgoRequest{}.error_limit);
   m.def(
@@ -54,11 +55,13 @@ void bind_conv(py::module_& m) {
       },
       release_gil(), py::arg("op"), py::arg("x"), py::arg("w"), py::arg("bias"), py::arg("geometry"),
       py::arg("request"), py::arg("reuse") = false);
-  // conv_forward with reuse, or None where the call is to be recorded, is that of a single image, or has no tensors.
-  m.def(
+  // conv_forward with reuse, or None where the call is to be recorded (for a gradient or a replay), is that of a single
+  // image, or has no tensors.
+  module.def(
       "conv_forward_unrecorded",
       [](const char* op, py::handle x, py::handle w, py::handle bias, const ConvGeometry& g,
          const AlgoRequest& r) -> std::optional<Tensor> {
+        if (recorded_program()) return std::nullopt;
         const Tensor *input = tensor_in(x.ptr()), *weight = tensor_in(w.ptr());
         if (!input || !weight || input->ndim() != weight->ndim()) return std::nullopt;
         const Tensor* shift = bias.is_none() ? nullptr : tensor_in(bias.ptr());
@@ -127,15 +130,15 @@ void bind_conv(py::module_& m) {
         return std::make_pair(std::move(out.dx), std::move(out.dw));
       },
       release_gil());
-  m.def("set_keeps_filters", &ops::set_keeps_filters);
-  m.def("conv_output_extent", &conv_output_extent);
-  m.def("named_padding",
-        [](const std::string& name, int64_t in, int64_t filter, int64_t stride, int64_t dilation) {
-          int64_t low, high;
-          named_padding(name, in, filter, stride, dilation, low, high);
-          return std::make_pair(low, high);
-        });
-  m.def(
+  module.def("set_keeps_filters", &ops::set_keeps_filters);
+  module.def("conv_output_extent", &conv_output_extent);
+  module.def("named_padding",
+             [](const std::string& name, int64_t in, int64_t filter, int64_t stride, int64_t dilation) {
+               int64_t low, high;
+               named_padding(name, in, filter, stride, dilation, low, high);
+               return std::make_pair(low, high);
+             });
+  module.def(
       "conv_rows",
       [](D x, D w, const ConvGeometry& g, const std::string& pass, DType dtype, Device device,
          const AlgoRequest& r, bool bias, bool reuse) {

@@ -1,5 +1,5 @@
 // Pointwise ops, copies and fresh tensors. Ops are passed by number: _core.UNARY["relu"].
-#include "bindings/casters.h"
+#include "bindings/replay.h"
 #include "ops/activation_mask.h"
 #include "ops/elementwise.h"
 #include "ops/transfer.h"
@@ -27,12 +27,13 @@ Category category_of(int c) {
 }
 }  // namespace
 
-void bind_elementwise(py::module_& m) {
-  m.attr("UNARY") = numbers<Unary>();
-  m.attr("BINARY") = numbers<Binary>();
+void bind_elementwise(py::module_& module) {
+  Recorded m(module);
+  module.attr("UNARY") = numbers<Unary>();
+  module.attr("BINARY") = numbers<Binary>();
   py::dict categories;
   for (int i = 0; i < kCategories; ++i) categories[name_of(Category(i))] = i;
-  m.attr("CATEGORY") = categories;
+  module.attr("CATEGORY") = categories;
 
   using T = const Tensor&;
   m.def(
@@ -53,7 +54,7 @@ void bind_elementwise(py::module_& m) {
       [](int op, T x, double s, bool reversed) { return ops::binary_scalar(binary_op(op), x, s, reversed); },
       py::arg("op"), py::arg("x"), py::arg("scalar"), py::arg("reversed") = false, release_gil());
   m.def("where", &ops::where, release_gil());
-  py::class_<ops::ActivationMask, std::shared_ptr<ops::ActivationMask>>(m, "ActivationMask")
+  py::class_<ops::ActivationMask, std::shared_ptr<ops::ActivationMask>>(module, "ActivationMask")
       .def(py::init([](int op, T y, double p0, double p1) {
              return ops::ActivationMask::make(binary_op(op), y, p0, p1);
            }),

@@ -1,11 +1,12 @@
 // Indexing, sorting, running sums, sequences.
-#include "bindings/casters.h"
+#include "bindings/replay.h"
 #include "ops/indexing.h"
 #include "ops/scan.h"
 
 namespace fastcnn {
 
-void bind_indexing(py::module_& m) {
+void bind_indexing(py::module_& module) {
+  Recorded m(module);
   m.def("index_get", &ops::index_get, release_gil());
   m.def("index_put_", &ops::index_put_, release_gil());
   m.def("gather", &ops::gather, release_gil());

@@ -1,14 +1,15 @@
 // Softmax and losses.
 #include <optional>
 
-#include "bindings/casters.h"
+#include "bindings/replay.h"
 #include "ops/loss.h"
 
 namespace fastcnn {
 
-void bind_loss(py::module_& m) {
+void bind_loss(py::module_& module) {
+  Recorded m(module);
   using T = const Tensor&;
-  py::class_<ops::CrossEntropyOptions>(m, "CrossEntropyOptions")
+  py::class_<ops::CrossEntropyOptions>(module, "CrossEntropyOptions")
       .def(py::init([](std::optional<Tensor> weight, int64_t ignore_index, const std::string& reduction,
                        double smoothing, bool log_probabilities) {
         const char* op = log_probabilities ? "nll_loss" : "cross_entropy";
@@ -25,7 +26,7 @@ void bind_loss(py::module_& m) {
   m.def("cross_entropy_backward", &ops::cross_entropy_backward, release_gil());
   m.def("softmax_forward", &ops::softmax_forward, release_gil());
   m.def("softmax_backward", &ops::softmax_backward, release_gil());
-  py::class_<ops::PointwiseLossOptions>(m, "PointwiseLossOptions")
+  py::class_<ops::PointwiseLossOptions>(module, "PointwiseLossOptions")
       .def(py::init([](const char* op, const std::string& kind, const std::string& reduction, double p0,
                        double p1, bool batch_mean, std::optional<Tensor> weight,
                        std::optional<Tensor> pos_weight) {

@@ -2,7 +2,7 @@
 #include <optional>
 #include <tuple>
 
-#include "bindings/casters.h"
+#include "bindings/replay.h"
 #include "ops/norm.h"
 
 namespace fastcnn {
@@ -26,7 +26,8 @@ auto gradients(ops::NormGradients (*f)(Args...)) {
 }
 }  // namespace
 
-void bind_norm(py::module_& m) {
+void bind_norm(py::module_& module) {
+  Recorded m(module);
   m.def("batch_norm_forward", outputs(&ops::batch_norm_forward), release_gil());
   m.def("batch_norm_backward", gradients(&ops::batch_norm_backward), release_gil());
   m.def("group_norm_forward", outputs(&ops::group_norm_forward), release_gil());

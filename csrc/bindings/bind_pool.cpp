@@ -1,15 +1,16 @@
 // Pooling.
 #include <optional>
 
-#include "bindings/casters.h"
+#include "bindings/replay.h"
 #include "ops/pool.h"
 #include "ops/pool_fractional.h"
 
 namespace fastcnn {
 
-void bind_pool(py::module_& m) {
+void bind_pool(py::module_& module) {
+  Recorded m(module);
   using D = const Dims&;
-  py::class_<PoolGeometry>(m, "PoolGeometry")
+  py::class_<PoolGeometry>(module, "PoolGeometry")
       .def(py::init([](D window, D stride, D dilation, D pad_low, D pad_high, bool ceil_mode, bool adaptive) {
         return PoolGeometry{window, stride, dilation, pad_low, pad_high, ceil_mode, adaptive};
       }));

@@ -1,5 +1,5 @@
 // Reductions. Ops are passed by number: _core.REDUCE["sum"].
-#include "bindings/casters.h"
+#include "bindings/replay.h"
 #include "ops/reduce.h"
 
 namespace fastcnn {
@@ -11,10 +11,11 @@ Reduce reduce_op(int op) {
 }
 }  // namespace
 
-void bind_reduce(py::module_& m) {
+void bind_reduce(py::module_& module) {
+  Recorded m(module);
   py::dict numbers;
   for (int i = 0; i < int(Reduce::count); ++i) numbers[name_of(Reduce(i))] = i;
-  m.attr("REDUCE") = numbers;
+  module.attr("REDUCE") = numbers;
   m.def(
       "reduce",
       [](int op, const Tensor& x, const Dims& axes, bool keepdim, double divisor) {

@@ -1,7 +1,7 @@
 // The Tensor class and its exchange with NumPy. Methods with gradients live in fastcnn/tensor.py.
 #include <optional>
 
-#include "bindings/casters.h"
+#include "bindings/replay.h"
 #include "memory/kept.h"
 #include "ops/elementwise.h"
 
@@ -128,21 +128,28 @@ void bind_tensor(py::module_& m) {
         t.storage = o.storage, t.offset = o.offset, t.shape = o.shape, t.strides = o.strides,
         t.dtype = o.dtype;
       });
-  m.def("detach", &Tensor::detach);
-  m.def("permute", &Tensor::permute);
-  m.def("expand", &Tensor::expand);
-  m.def("slice", &Tensor::slice);
-  m.def("select", &Tensor::select);
-  m.def("unsqueeze", &Tensor::unsqueeze);
-  m.def("try_view", [](const Tensor& t, const Dims& shape) -> std::optional<Tensor> {
+  Recorded views(m);
+  views.def("detach", &Tensor::detach);
+  views.def("permute", &Tensor::permute);
+  views.def("expand", &Tensor::expand);
+  views.def("slice", &Tensor::slice);
+  views.def("select", &Tensor::select);
+  views.def("unsqueeze", &Tensor::unsqueeze);
+  views.def("try_view", [](const Tensor& t, const Dims& shape) -> std::optional<Tensor> {
     Tensor out;
     if (!t.try_view(shape, out)) return std::nullopt;
     return out;
   });
   m.def("infer_shape", &infer_shape);
   m.def("broadcast_shapes", &broadcast_shapes);
-  m.def("item", &item);
-  m.def("to_numpy", &to_numpy);
+  m.def("item", [](const Tensor& t) {
+    refuse_reading("item", t);
+    return item(t);
+  });
+  m.def("to_numpy", [](const Tensor& t) {
+    refuse_reading("numpy", t);
+    return to_numpy(t);
+  });
   m.def("borrow", &borrow);
   m.attr("MAX_DIMS") = kMaxDims;
   m.def("hold", [](const Tensor& t, const std::string& c) { hold(t, parse_category(c)); });

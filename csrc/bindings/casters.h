@@ -120,4 +120,5 @@ void bind_shadow(py::module_& m);
 void bind_dlpack(py::module_& m);
 void bind_buffer(py::module_& m);
 void bind_streams(py::module_& m);
+void bind_replay(py::module_& m);
 }  // namespace fastcnn

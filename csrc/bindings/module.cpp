@@ -59,4 +59,5 @@ PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
   bind_dlpack(m);
   bind_buffer(m);
   bind_streams(m);
+  bind_replay(m);
 }

@@ -48,6 +48,9 @@ std::string to_string(const Dims& dims);
 /// Product of the extents; ValueError when it does not fit 63 bits.
 int64_t numel(const Dims& shape);
 
+/// Counts the recordings that programs were made from (bindings/replay.h), so that storages know which they are older than.
+inline std::atomic<uint32_t> recording_era{0};
+
 /// Owner of memory: from an allocator (memory/storage.h) or borrowed (NumPy, DLPack).
 struct Storage {
   void* data = nullptr;
@@ -57,6 +60,7 @@ struct Storage {
   std::atomic<uint32_t> version{0};  ///< bumped by every in-place op; checked when saved tensors are used
   std::atomic<int32_t> views{0};     ///< arrays of others on this memory, who may write to it unseen
   std::atomic<bool> keeps{false};    ///< whether something derived from the values is kept (memory/kept.h)
+  const uint32_t era = recording_era.load(std::memory_order_relaxed);
   virtual ~Storage() = default;
 };
 
