@@ -10,6 +10,7 @@ constexpr int64_t kPartColumns = 64;         // the widest panel of every ISA
 constexpr int64_t kVector = 16;              // the widest vector
 constexpr int64_t kPackRows = 32;            // of one task
 constexpr size_t kStreamFloats = 256 << 10;  // written past the caches: 1 MiB does not stay in L2 anyway
+constexpr size_t kSmallFloats = 128 << 10;   // stays in L2: may as well be stored, and kept in evaluation
 constexpr int64_t kBlockTiles = 24;          // V and M in L2, U streams from L3
 constexpr int64_t kWideBlockTiles = 48;      // where U streams from memory
 constexpr size_t kWideFloats = 4 << 20;
@@ -36,7 +37,7 @@ WinogradFilters::WinogradFilters(int64_t rows, int64_t columns, const WinogradGr
   // To store U that leaves L2 and to read it again for each block costs more than larger blocks, whose V leaves L2.
   const int64_t tiles = grid.tiles();
   block_tiles = floats() > kWideFloats ? kWideBlockTiles : kBlockTiles;
-  used_once = tiles <= block_tiles ||
+  used_once = (tiles <= block_tiles && floats() > kSmallFloats) ||
               (tiles <= kWinogradBlockTiles && parts >= kLeastParts && floats() > kStreamFloats);
   // M is read and written once for each chunk: the chunk is the larger of the two.
   chunk_rows = std::min(std::clamp(div_up(2 * tiles, kPackRows) * kPackRows, kLeastRows, kMostRows), rows);

@@ -30,17 +30,17 @@ struct Product {
   WinogradFilters filters;
   int64_t block_tiles, blocks;
   bool shared;     ///< V of all blocks at once
-  bool by_chunks;  ///< one block: each part of U is used once, and made on the way
+  bool by_chunks;  ///< one block, and much U: each part of it is used once, and made on the way
   int64_t v_row, v_position, v_block, m_position;
 
   Product(const ConvProblem& p, Pass pass)
       : grid(conv_winograd_grid(p, pass)),
         filters(pass == Pass::forward ? p.C : p.K, pass == Pass::forward ? p.K : p.C, grid) {
-    blocks = filters.used_once ? 1 : div_up(grid.tiles(), filters.block_tiles);
+    blocks = filters.used_once ? 1 : std::max<int64_t>(1, div_up(grid.tiles(), filters.block_tiles));
     block_tiles = div_up(grid.tiles(), blocks);
     blocks = grid.tiles() ? div_up(grid.tiles(), block_tiles) : 0;
     shared = blocks < kManyBlocks;
-    by_chunks = blocks == 1;
+    by_chunks = filters.used_once;
     v_row = div_up(filters.rows, kVector) * kVector;
     v_position = block_tiles * v_row + kSetSkew;
     v_block = grid.inputs() * v_position;
