@@ -110,25 +110,32 @@ void backward(const PoolParams& a, void (*kernel)(const PoolBackwardRow*)) {
     column_code.push_back(hit.tap);
     column_scale.push_back(divisors[2][size_t(hit.out)]);
   }
+  // The same of a sample's rows: those of row i are row_begin[i] .. row_begin[i + 1] - 1.
+  std::vector<int64_t> row_begin{0}, row_offset, row_code;
+  std::vector<double> row_scale;
+  for (int64_t d = 0; d < p.in[0]; ++d)
+    for (int64_t h = 0; h < p.in[1]; ++h) {
+      for (int64_t i = hits[0].begin[size_t(d)]; i < hits[0].begin[size_t(d) + 1]; ++i)
+        for (int64_t j = hits[1].begin[size_t(h)]; j < hits[1].begin[size_t(h) + 1]; ++j) {
+          const PoolHit &x = hits[0].list[size_t(i)], &y = hits[1].list[size_t(j)];
+          row_offset.push_back(x.out * plane_step + y.out * row_step);
+          row_code.push_back((x.tap * p.window[1] + y.tap) * p.window[2]);
+          row_scale.push_back(divisors[0][size_t(x.out)] * divisors[1][size_t(y.out)]);
+        }
+      row_begin.push_back(int64_t(row_offset.size()));
+    }
   const size_t tap_bytes = size_of(a.tap_dtype);
   for_each_row(p.N, p.in[0], p.in[1], p.in[2] * p.C, [&](int64_t n, int64_t d, int64_t h) {
-    std::vector<int64_t> row_offset, row_code;
-    std::vector<double> row_scale;
-    for (int64_t i = hits[0].begin[size_t(d)]; i < hits[0].begin[size_t(d) + 1]; ++i)
-      for (int64_t j = hits[1].begin[size_t(h)]; j < hits[1].begin[size_t(h) + 1]; ++j) {
-        const PoolHit &x = hits[0].list[size_t(i)], &y = hits[1].list[size_t(j)];
-        row_offset.push_back(x.out * plane_step + y.out * row_step);
-        row_code.push_back((x.tap * p.window[1] + y.tap) * p.window[2]);
-        row_scale.push_back(divisors[0][size_t(x.out)] * divisors[1][size_t(y.out)]);
-      }
     PoolBackwardRow r{};
     r.dx = static_cast<T*>(a.dx) + ((n * p.in[0] + d) * p.in[1] + h) * p.in[2] * p.C;
     r.dy = static_cast<const T*>(a.dy) + n * sample;
     r.tap = a.tap ? static_cast<const char*>(a.tap) + n * sample * int64_t(tap_bytes) : nullptr;
     r.channels = p.C;
     r.columns = p.in[2];
-    r.row_hits = int64_t(row_offset.size());
-    r.row_offset = row_offset.data(), r.row_code = row_code.data(), r.row_scale = row_scale.data();
+    const int64_t row = d * p.in[1] + h, first = row_begin[size_t(row)];
+    r.row_hits = row_begin[size_t(row) + 1] - first;
+    r.row_offset = row_offset.data() + first, r.row_code = row_code.data() + first;
+    r.row_scale = row_scale.data() + first;
     r.column_begin = hits[2].begin.data();
     r.column_offset = column_offset.data(), r.column_code = column_code.data();
     r.column_scale = column_scale.data();
@@ -184,7 +191,8 @@ void max_pool_forward(const PoolParams& a) {
   with_type(a, [&](auto type) {
     using T = typename decltype(type)::type;
     const PoolKernels k = loops<T>();
-    forward<T>(a, a.tap_dtype == DType::uint8 ? k.max_forward : k.max_forward_wide, false);
+    const bool wide = a.tap && a.tap_dtype != DType::uint8;
+    forward<T>(a, wide ? k.max_forward_wide : k.max_forward, false);
   });
 }
 void max_pool_backward(const PoolParams& a) {

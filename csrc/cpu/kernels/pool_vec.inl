@@ -25,6 +25,7 @@ template <class F>
 FC_INLINE void pool_channels(int64_t channels, F&& f) {
   int64_t c = 0;
   for (; c + 4 * kLanes <= channels; c += 4 * kLanes) f.template run<4>(c, 0);
+  for (; c + 2 * kLanes <= channels; c += 2 * kLanes) f.template run<2>(c, 0);
   for (; c + kLanes <= channels; c += kLanes) f.template run<1>(c, 0);
   if (c < channels) f.template run<1>(c, (int)(channels - c));
 }
