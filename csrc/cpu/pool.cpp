@@ -15,6 +15,8 @@ namespace {
 
 #include "cpu/kernels/pool.inl"
 
+constexpr int64_t kFarBytes = 8 << 20;  // more than lies in the nearest caches
+
 template <class A>
 struct Lowest {
   static A value() {
@@ -68,6 +70,9 @@ void forward(const PoolParams& a, void (*kernel)(const PoolForwardRow*), bool av
     first.push_back(s.tap);
   }
   const size_t tap_bytes = size_of(a.tap_dtype);
+  // From memory, and where rows of windows overlap or touch.
+  const bool ahead = !p.adaptive && p.step[1] == 1 && p.step[2] == 1 && p.stride[1] <= p.window[1] &&
+                     p.N * p.in[0] * stride[0] * int64_t(sizeof(T)) > kFarBytes;
   for_each_row(p.N, p.out[0], p.out[1], p.out[2] * p.C, [&](int64_t n, int64_t d, int64_t h) {
     const int64_t at = ((n * p.out[0] + d) * p.out[1] + h) * p.out[2] * p.C;
     PoolForwardRow r{};
@@ -82,6 +87,11 @@ void forward(const PoolParams& a, void (*kernel)(const PoolForwardRow*), bool av
     r.first[0] = depth[size_t(d)].tap, r.first[1] = height[size_t(h)].tap;
     r.window_h = p.window[1], r.window_w = p.window[2];
     r.relu = a.relu;
+    if (ahead && h + 1 < p.out[1]) {
+      r.ahead = p.stride[1] * stride[1];
+      r.fresh[0] = std::min(p.stride[1], r.taps[0] > 0 ? r.taps[1] : 0);
+      r.fresh[1] = std::min(p.stride[2], p.window[2]);
+    }
     r.column_offset = offset.data(), r.column_taps = taps.data(), r.column_first = first.data();
     std::vector<double> divisors;
     if (average) {

@@ -17,6 +17,9 @@ struct PoolForwardRow {
   int64_t taps[2], first[2];  ///< window positions in depth and height: how many, and the first
   int64_t window_h, window_w;
   bool relu;  ///< max: of max(x, 0)
+  /// Elements to what the next row of outputs reads in the place of this one's: its last `fresh` rows and columns are read
+  /// by that row first, and fetched early. 0: they are not.
+  int64_t ahead, fresh[2];
   // Per column: offset of the first cell in elements, positions, first position; for avg the divisor.
   const int64_t *column_offset, *column_taps, *column_first;
   const double* column_divisor;

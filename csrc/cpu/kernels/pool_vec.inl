@@ -30,6 +30,15 @@ FC_INLINE void pool_channels(int64_t channels, F&& f) {
   if (c < channels) f.template run<1>(c, (int)(channels - c));
 }
 
+template <int kVecs>
+FC_INLINE void pool_fetch_ahead(const PoolForwardRow* r, const float* origin) {
+  if (!r->ahead) return;
+  const float* x = origin + (r->taps[1] - r->fresh[0]) * r->x_step[1] + r->ahead;
+  for (int64_t h = 0; h < r->fresh[0]; ++h, x += r->x_step[1])
+    for (int64_t w = 0; w < r->fresh[1]; ++w)
+      for (int i = 0; i < kVecs; ++i) __builtin_prefetch(x + w * r->x_step[2] + i * kLanes, 0, 2);
+}
+
 template <bool kPositions>
 struct PoolMaxPixel {
   const PoolForwardRow* r;
@@ -41,6 +50,7 @@ struct PoolMaxPixel {
     const int64_t first_code =
         (r->first[0] * r->window_h + r->first[1]) * r->window_w + r->column_first[column];
     const float* origin = (const float*)r->x + r->x_origin + r->column_offset[column] + c0;
+    pool_fetch_ahead<kVecs>(r, origin);
     Vec best[kVecs], at[kVecs], v[kVecs];  // positions as floats: they are below 256
     for (int i = 0; i < kVecs; ++i) best[i] = vset(-__builtin_inff()), at[i] = vset((float)first_code);
     for (int64_t d = 0; d < r->taps[0]; ++d)
@@ -82,6 +92,7 @@ struct PoolAvgPixel {
   template <int kVecs>
   FC_INLINE void run(int64_t c0, int part) const {
     const float* origin = (const float*)r->x + r->x_origin + r->column_offset[column] + c0;
+    pool_fetch_ahead<kVecs>(r, origin);
     Vec total[kVecs], v[kVecs];
     for (int i = 0; i < kVecs; ++i) total[i] = vzero();
     for (int64_t d = 0; d < r->taps[0]; ++d)
