@@ -135,6 +135,7 @@ void backward(const PoolParams& a, void (*kernel)(const PoolBackwardRow*)) {
       row_begin.push_back(int64_t(row_offset.size()));
     }
   const size_t tap_bytes = size_of(a.tap_dtype);
+  const bool far = p.N * p.in[0] * p.in[1] * p.in[2] * p.C * int64_t(sizeof(T)) > kFarBytes;
   for_each_row(p.N, p.in[0], p.in[1], p.in[2] * p.C, [&](int64_t n, int64_t d, int64_t h) {
     PoolBackwardRow r{};
     r.dx = static_cast<T*>(a.dx) + ((n * p.in[0] + d) * p.in[1] + h) * p.in[2] * p.C;
@@ -146,6 +147,7 @@ void backward(const PoolParams& a, void (*kernel)(const PoolBackwardRow*)) {
     r.row_hits = row_begin[size_t(row) + 1] - first;
     r.row_offset = row_offset.data() + first, r.row_code = row_code.data() + first;
     r.row_scale = row_scale.data() + first;
+    if (far && r.row_hits > 0 && r.row_offset[r.row_hits - 1] + row_step < sample) r.ahead = row_step;
     r.column_begin = hits[2].begin.data();
     r.column_offset = column_offset.data(), r.column_code = column_code.data();
     r.column_scale = column_scale.data();

@@ -38,6 +38,8 @@ struct PoolBackwardRow {
   const int64_t *column_begin, *column_offset, *column_code;
   const double* column_scale;
   bool stream;  ///< past the caches (cpu/stream.h)
+  int64_t
+      ahead;  ///< elements from the last of the row's outputs to those that a later row reads first; 0: not fetched
 };
 
 struct PoolKernels {

@@ -123,6 +123,12 @@ struct PoolBackwardPixel {
   FC_INLINE void run(int64_t c0, int part) const {
     Vec sum[kVecs], v[kVecs];
     for (int i = 0; i < kVecs; ++i) sum[i] = vzero();
+    if (r->ahead && r->column_begin[column] < r->column_begin[column + 1]) {
+      const int64_t next =
+          r->row_offset[r->row_hits - 1] + r->ahead + r->column_offset[r->column_begin[column + 1] - 1] + c0;
+      for (int i = 0; i < kVecs; ++i) __builtin_prefetch((const float*)r->dy + next + i * kLanes, 0, 2);
+      if (kMax) __builtin_prefetch((const uint8_t*)r->tap + next, 0, 2);
+    }
     for (int64_t h = 0; h < r->row_hits; ++h)
       for (int64_t j = r->column_begin[column]; j < r->column_begin[column + 1]; ++j) {
         const int64_t offset = r->row_offset[h] + r->column_offset[j] + c0;
