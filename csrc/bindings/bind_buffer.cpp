@@ -1,6 +1,6 @@
 // The buffer protocol of Tensor: memoryview(t), bytes(t), file.write(t). Written by hand because the view must
 // hold the memory itself: the tensor may come to mean other memory while the view is out (Tensor._set, dry runs).
-#include "bindings/casters.h"
+#include "bindings/replay.h"
 #include "memory/kept.h"
 
 namespace fastcnn {
@@ -63,6 +63,7 @@ int get_buffer(PyObject* self, Py_buffer* out, int flags) {
   out->obj = nullptr;
   try {
     const Tensor& t = py::handle(self).cast<const Tensor&>();
+    refuse_reading("buffer", t);
     const std::string reason = refusal(t, flags);
     if (!reason.empty()) {
       PyErr_SetString(PyExc_BufferError, reason.c_str());

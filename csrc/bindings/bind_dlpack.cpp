@@ -1,7 +1,7 @@
 // DLPack capsules out and in, both without copying. What may be exported is decided in fastcnn/exchange.py;
 // here are the structs, the lifetimes and the checks of what other libraries hand over.
-#include "bindings/casters.h"
 #include "bindings/dlpack_abi.h"
+#include "bindings/replay.h"
 #include "memory/kept.h"
 #include "ops/streams.h"
 
@@ -57,6 +57,7 @@ py::object capsule_of(Managed* managed, const char* name) {
 }
 
 py::object to_dlpack(const Tensor& t, bool versioned, bool copied, int64_t reader) {
+  refuse_reading("dlpack", t);
   FC_CHECK_TYPE(!t.device().is_meta(), "to_dlpack: the tensor is on ", to_string(t.device()),
                 ", expected a device with memory");
   {

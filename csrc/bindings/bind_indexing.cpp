@@ -11,7 +11,13 @@ void bind_indexing(py::module_& module) {
   m.def("index_put_", &ops::index_put_, release_gil());
   m.def("gather", &ops::gather, release_gil());
   m.def("scatter_", &ops::scatter_, release_gil());
-  m.def("nonzero", &ops::nonzero, release_gil());
+  module.def(
+      "nonzero",
+      [](const char* op, const Tensor& x) {
+        refuse_reading(op, x);  // Python goes by the shape
+        return ops::nonzero(op, x);
+      },
+      release_gil());
   m.def("sort", &ops::sort, release_gil());
   m.def("cumsum", &ops::cumsum, release_gil());
   m.def("arange", &ops::arange, release_gil());

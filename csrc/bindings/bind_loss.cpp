@@ -13,6 +13,7 @@ void bind_loss(py::module_& module) {
       .def(py::init([](std::optional<Tensor> weight, int64_t ignore_index, const std::string& reduction,
                        double smoothing, bool log_probabilities) {
         const char* op = log_probabilities ? "nll_loss" : "cross_entropy";
+        if (weight) refuse_reading(op, *weight);  // no argument of the op: a step would not see it
         return ops::CrossEntropyOptions{std::move(weight), ignore_index, ops::parse_reduction(op, reduction),
                                         smoothing, log_probabilities};
       }));
@@ -30,6 +31,8 @@ void bind_loss(py::module_& module) {
       .def(py::init([](const char* op, const std::string& kind, const std::string& reduction, double p0,
                        double p1, bool batch_mean, std::optional<Tensor> weight,
                        std::optional<Tensor> pos_weight) {
+        for (const auto* w : {&weight, &pos_weight})
+          if (*w) refuse_reading(op, **w);
         return ops::PointwiseLossOptions{
             ops::parse_loss(kind), ops::parse_reduction(op, reduction), p0, p1, batch_mean, std::move(weight),
             std::move(pos_weight)};

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "bindings/replay.h"
+#include "memory/kept.h"
 
 namespace fastcnn {
 
@@ -14,35 +15,67 @@ bool same_layout(const Tensor& a, const Tensor& b) {
   return a.shape == b.shape && a.strides == b.strides && a.dtype == b.dtype;
 }
 
+/// The same memory under a storage of its own, which tells an input from a constant and from the same tensor in another
+/// place.
+Tensor input_view(const Tensor& t) {
+  auto storage = std::make_shared<BorrowedStorage>();
+  storage->owner = std::make_shared<SharedView>(t.storage);
+  storage->data = t.storage->data;
+  storage->bytes = t.storage->bytes;
+  storage->device = t.device();
+  storage->readonly = t.storage->readonly;
+  allocator_for(t.device()).add_external(int64_t(storage->bytes));
+  note_stream(*storage);
+  Tensor view = t.detach();
+  view.storage = std::move(storage);
+  return view;
+}
+
 /// The programs of one callable, by the layout of their inputs.
 class Replay {
+  using Entry = std::pair<std::shared_ptr<Program>, py::object>;
+
  public:
-  void begin(const Program::Tensors& inputs) {
+  /// What the model is to be given.
+  py::tuple begin(const Program::Tensors& inputs) {
     FC_CHECK(!program_of_thread, "replay: this thread records already; a Replay cannot be part of another");
-    next_ = std::make_shared<Program>(inputs);
+    inputs_ = inputs;
+    views_.clear();
+    for (const Tensor& t : inputs) views_.push_back(input_view(t));
+    next_ = std::make_shared<Program>(views_);
     program_of_thread = next_.get();
     ++recordings;
+    return py::tuple(py::cast(views_));
   }
   /// Ends the recording; without outputs it is dropped. `form` comes back with each run.
   void end(const std::optional<Program::Tensors>& outputs, py::object form) {
     program_of_thread = nullptr;
     --recordings;
     const std::shared_ptr<Program> program = std::move(next_);
+    for (size_t i = 0; i < views_.size(); ++i)
+      if (views_[i].storage->version > 0) changed(inputs_[i]);  // in place
+    inputs_.clear(), views_.clear();
     if (!outputs) return;
     program->finish(*outputs);
+    const std::lock_guard<std::mutex> lock(mutex_);
     programs_.emplace_back(program, std::move(form));
   }
   /// (form, outputs), or nullopt if there is no recording for these inputs.
   std::optional<std::pair<py::object, Program::Tensors>> run(const Program::Tensors& inputs) {
-    for (const auto& [program, form] : programs_)
-      if (program->takes(inputs)) {
-        const auto kept = program;  // others may record meanwhile
-        std::pair<py::object, Program::Tensors> out{form, {}};
-        const py::gil_scoped_release release;
-        out.second = kept->run(inputs);
-        return out;
-      }
-    return std::nullopt;
+    std::optional<Entry> found;
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      for (const Entry& e : programs_)
+        if (e.first->takes(inputs)) {
+          found = e;
+          break;
+        }
+    }
+    if (!found) return std::nullopt;
+    std::pair<py::object, Program::Tensors> out{found->second, {}};
+    const py::gil_scoped_release release;
+    out.second = found->first->run(inputs);
+    return out;
   }
   std::vector<size_t> steps() const {
     std::vector<size_t> out;
@@ -52,7 +85,9 @@ class Replay {
 
  private:
   std::shared_ptr<Program> next_;
-  std::vector<std::pair<std::shared_ptr<Program>, py::object>> programs_;
+  Program::Tensors inputs_, views_;  // of the recording that goes on
+  std::vector<Entry> programs_;
+  std::mutex mutex_;  // of programs_: others may record meanwhile
 };
 
 }  // namespace
@@ -77,10 +112,9 @@ int Program::number_of(const std::string& reader, const Tensor& t) const {
     if (known.storage == t.storage && known.offset == t.offset && same_layout(known, t)) return int(i);
   }
   FC_CHECK(t.storage->era < era_, "replay: ", reader,
-           " is given a tensor that no repeatable operation made, so that every replay would see the values "
-           "of the "
-           "recording: random numbers (call model.eval()), or data from NumPy, which should be an input or a "
-           "buffer");
+           " is given a tensor that no repeatable operation made, so that every replay would see the ",
+           "recording's values: random numbers (call model.eval()), or data from NumPy, which should be an ",
+           "input or a buffer");
   for (const Tensor& known : recorded_)  // constants may be viewed, what is computed only by steps
     FC_CHECK(known.storage != t.storage, "replay: ", reader,
              " is given a view that no repeatable operation made");

@@ -7,6 +7,7 @@
 #include "common/algo.h"
 #include "cpu/conv_im2col.h"
 #include "cpu/isa.h"
+#include "cpu/stream.h"
 
 namespace fastcnn::cpu {
 
@@ -60,10 +61,9 @@ struct DepthwiseSpace {
   }
 };
 
-/// Whether lines come from memory rather than from a cache: the next ones are then fetched ahead, at some cost.
+/// Whether the next lines are fetched ahead.
 inline bool depthwise_from_memory(const ConvProblem& p) {
-  constexpr int64_t kCacheFloats = int64_t(2) << 20;
-  return p.N * p.C * (p.in_pixels() + p.out_pixels()) > kCacheFloats;
+  return p.N * p.C * (p.in_pixels() + p.out_pixels()) > kFarBytes / int64_t(sizeof(float));
 }
 
 /// One thread's view of its scratch.

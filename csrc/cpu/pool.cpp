@@ -15,8 +15,6 @@ namespace {
 
 #include "cpu/kernels/pool.inl"
 
-constexpr int64_t kFarBytes = 8 << 20;  // more than lies in the nearest caches
-
 template <class A>
 struct Lowest {
   static A value() {

@@ -7,6 +7,9 @@
 namespace fastcnn::cpu {
 
 constexpr int64_t kStreamBytes = int64_t(64) << 20;  ///< from this size of a result on
+/// More comes from memory rather than from a cache: kernels that hardware does not see through fetch lines ahead, at some
+/// cost where they lie in a cache.
+constexpr int64_t kFarBytes = int64_t(8) << 20;
 
 /// What kernels/vec.h has for float32; other dtypes do not stream.
 template <class T>

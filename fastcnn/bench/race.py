@@ -144,8 +144,8 @@ def race(job: dict[str, Any], ours: Side, rivals: list[Side], effort: Effort) ->
         for side in sides
         if side.name not in problems
     }
+    finalists = [(side, v) for side, v in entrants if v == fastest[side.name]]
     best = fastest.pop("fastcnn")
-    finalists = [(side, v) for side, v in entrants if v == {"fastcnn": best, **fastest}[side.name]]
     for turn in range(effort.turns, effort.most):
         found = {n: _compare(samples["fastcnn", best], samples[n, v]) for n, v in fastest.items()}
         if all(f["ratio_high"] - f["ratio_low"] <= effort.width * f["ratio"] for f in found.values()):
