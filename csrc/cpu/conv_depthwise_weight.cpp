@@ -8,6 +8,7 @@ namespace fastcnn::cpu {
 namespace {
 
 constexpr int64_t kTasks = 16, kChannels = 64;  // wanted; of a block, at least
+constexpr int64_t kLongRow = 16;                // pixels
 
 int64_t div_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
@@ -43,7 +44,6 @@ struct BackwardWeight {
     k.dy_step = dy.step;
     k.pixels = p.out[2];
     k.channels = last - first;
-    k.copied = !x.in_place;
     // Filter rows read lines that the row before read too, but for the last `stride` ones.
     if (s.ahead && dy.in_place && h + 1 < p.out[1]) k.dy_ahead = dy.volume.axis[1];
     if (s.ahead && x.in_place &&
@@ -85,7 +85,11 @@ void depthwise_backward_weight(const ConvArgs& args, const DepthwiseSpace& space
   const int64_t rows = p.N * p.out[0] * p.out[1], splits = DepthwiseSpace::splits(p);
   const int64_t taps = p.taps(), sums = taps * p.C;
   // Blocks of channels do not change a sum.
-  const int64_t blocks = std::max<int64_t>(1, std::min(div_up(kTasks, splits), p.C / kChannels));
+  // Lines of few channels stay in the nearest cache for the rows that read them again, which pays where rows are long
+  // and pixels not a power of two apart.
+  const bool narrow = p.out[2] > kLongRow && p.C % (2 * kChannels) != 0;
+  const int64_t most = p.C / kChannels;
+  const int64_t blocks = std::max<int64_t>(1, narrow ? most : std::min(div_up(kTasks, splits), most));
   const int64_t block = div_up(div_up(p.C, blocks), 16) * 16;
   // Sums of a split, block by block: [tap][channel of the block], near each other whatever C is.
   const auto place = [&](int64_t split, int64_t first_of_block) {

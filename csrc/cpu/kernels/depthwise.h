@@ -46,7 +46,6 @@ struct DepthwiseSums {
   int64_t dy_step, pixels, channels;
   int64_t line_ahead,
       dy_ahead;  ///< elements from the last lines, and from dy, to those of the next row; 0: none
-  bool copied;   ///< lines lie in scratch
 };
 
 struct DepthwiseRow {

@@ -1,6 +1,7 @@
-// Gradient of depthwise filters (interface in depthwise.h). All taps of up to three lines are sums in registers while some
-// pixels pass by, four at a time: each pixel of a line is loaded once and enters the sums of all taps that see it, some
-// 22 loads for 36 multiply-adds at 3x3. Blocks at the borders run the same code with tests.
+// Gradient of depthwise filters (interface in depthwise.h). All taps of up to three lines are sums in registers while a
+// run of pixels passes by, one vector of channels at a time. A pixel of dy is loaded once for all of them; those of the
+// lines are operands of the multiply-adds, which load as many as they multiply: no slower than loading each once and
+// keeping it for its taps, and the loop stays short enough to overlap with itself.
 #pragma once
 
 #include "cpu/kernels/depthwise.h"
@@ -10,116 +11,135 @@
 namespace fastcnn::cpu::FC_ISA {
 namespace {
 
-constexpr int kSumBlocks = 2;  // visited before the next vector of channels: what that reads is still near
-constexpr int kCopiedSumBlocks = 4;  // where lines were copied just now, all of what they read is
+/// Pixels that pass by, at most. Where they lie a power of two apart they share few sets of the nearest cache: fewer of
+/// them stay there until the next channels come.
+inline int64_t depthwise_longest_run(int64_t step) {
+  return step % 512 == 0 ? 4 : step % 256 == 0 || step == 128 ? 8 : 16;
+}
 
-/// Four pixels of dy. Offsets are in elements from channel 0 of dy, and of the lines (may lie outside of them).
-struct DepthwiseSumBlock {
-  int64_t dy, x;
-  int low, high, pixels;  ///< columns and pixels that exist
-  bool inside;            ///< all of them
+/// Pixels first .. last - 1 of dy, of which inside .. outside - 1 see all of their taps.
+struct DepthwiseRun {
+  int64_t first, inside, outside, last;
 };
 
-template <int TAPS, int STRIDE, int LINES, DepthwiseTests T>
-FC_INLINE void depthwise_sum_block(const DepthwiseSums* d, const float* const* lines, bool last,
-                                   const DepthwiseSumBlock& b, int64_t channel, int lanes,
-                                   Vec (&sum)[LINES][TAPS]) {
-  constexpr int kColumns = (kDepthwisePixels - 1) * STRIDE + TAPS, kFresh = kDepthwisePixels * STRIDE;
-  const DepthwisePointers<kDepthwisePixels> dy(d->dy + b.dy + channel, d->dy_step);
-  const int64_t dy_ahead = d->dy_ahead, ahead = d->line_ahead;
-  Vec g[kDepthwisePixels];
-#pragma GCC unroll 4
-  for (int i = 0; i < kDepthwisePixels; ++i) {
-    g[i] = T == kInside || i < b.pixels ? load_tested<T>(dy.at(i), lanes) : vzero();
-    if (T == kInside && dy_ahead) __builtin_prefetch(dy.at(i) + dy_ahead, 0, 2);
-  }
-#pragma GCC unroll 4
-  for (int l = 0; l < LINES; ++l) {
-    const DepthwisePointers<kColumns> x(lines[l] + b.x + channel, d->line_step);
-    if (T == kInside && l >= LINES - STRIDE && last && ahead) {  // the row before did not read these lines
-      const DepthwisePointers<kFresh> next(lines[l] + b.x + channel + ahead, d->line_step);
+/// LINES lines and the first of `channel`'s lanes; the sums of one vector of channels.
+template <int TAPS, int LINES>
+struct DepthwiseSumVector {
+  const float* x[LINES];  // from column 0
+  const float* dy;
+  int lanes;
+  Vec sum[LINES][TAPS];
+};
+
+/// A pixel some of whose taps see columns outside of the line.
+template <int TAPS, int STRIDE, int LINES, bool WHOLE>
+FC_INLINE void depthwise_sum_border(const DepthwiseSums* d, int64_t pixel,
+                                    DepthwiseSumVector<TAPS, LINES>& v) {
+  const Vec g = load_lanes<WHOLE>(v.dy + pixel * d->dy_step, v.lanes);
+  const int64_t column = d->first + pixel * STRIDE;
 #pragma GCC unroll 8
-      for (int j = 0; j < kFresh; ++j) __builtin_prefetch(next.at(j), 0, 2);
-    }
-#pragma GCC unroll 16
-    for (int j = 0; j < kColumns; ++j) {
-      if (T != kInside && (j < b.low || j >= b.high)) continue;
-      const Vec v = load_tested<T>(x.at(j), lanes);
+  for (int s = 0; s < TAPS; ++s) {
+    if (column + s < 0 || column + s >= d->extent) continue;
 #pragma GCC unroll 4
-      for (int i = 0; i < kDepthwisePixels; ++i) {
-        const int s = j - i * STRIDE;
-        if (s < 0 || s >= TAPS || (T != kInside && i >= b.pixels)) continue;
-        sum[l][s] = vfma(v, g[i], sum[l][s]);
-      }
+    for (int l = 0; l < LINES; ++l)
+      v.sum[l][s] = vfma(load_lanes<WHOLE>(v.x[l] + (column + s) * d->line_step, v.lanes), g, v.sum[l][s]);
+  }
+}
+
+/// FETCH: what the next row is the first to read, `STRIDE` lines and dy, is fetched.
+template <int TAPS, int STRIDE, int LINES, bool WHOLE, bool FETCH>
+FC_INLINE void depthwise_sum_inside(const DepthwiseSums* d, int64_t first, int64_t last,
+                                    DepthwiseSumVector<TAPS, LINES>& v) {
+  constexpr int kFresh = LINES < STRIDE ? LINES : STRIDE;
+  const int64_t step = d->line_step, dy_step = d->dy_step, ahead = d->line_ahead, dy_ahead = d->dy_ahead;
+  const float *dy = v.dy + first * dy_step, *x[LINES];
+#pragma GCC unroll 4
+  for (int l = 0; l < LINES; ++l) x[l] = v.x[l] + (d->first + first * STRIDE) * step;
+  for (int64_t pixel = first; pixel < last; ++pixel) {
+    const Vec g = load_lanes<WHOLE>(dy, v.lanes);
+    if (FETCH) {
+      __builtin_prefetch(dy + dy_ahead, 0, 2);
+#pragma GCC unroll 4
+      for (int l = LINES - kFresh; l < LINES; ++l)
+#pragma GCC unroll 4
+        for (int s = 0; s < STRIDE; ++s) __builtin_prefetch(x[l] + s * step + ahead, 0, 2);
+    }
+    dy += dy_step;
+#pragma GCC unroll 4
+    for (int l = 0; l < LINES; ++l) {
+      const DepthwisePointers<TAPS> at(x[l], step);
+#pragma GCC unroll 8
+      for (int s = 0; s < TAPS; ++s) v.sum[l][s] = vfma(load_lanes<WHOLE>(at.at(s), v.lanes), g, v.sum[l][s]);
+      x[l] += STRIDE * step;
     }
   }
 }
 
-/// Some blocks of pixels of LINES lines, one vector of channels.
+/// A run of pixels of lines line .. line + LINES - 1, one vector of channels.
 template <int TAPS, int STRIDE, int LINES, bool WHOLE>
-FC_INLINE void depthwise_sum_lines(const DepthwiseSums* d, int64_t line, const DepthwiseSumBlock* block,
-                                   int blocks, int64_t channel, int lanes) {
-  Vec sum[LINES][TAPS];
+FC_INLINE void depthwise_sum_lines(const DepthwiseSums* d, int64_t line, const DepthwiseRun& run,
+                                   int64_t channel, int lanes) {
+  DepthwiseSumVector<TAPS, LINES> v;
+  v.dy = d->dy + channel;
+  v.lanes = lanes;
 #pragma GCC unroll 4
-  for (int l = 0; l < LINES; ++l)
+  for (int l = 0; l < LINES; ++l) {
+    v.x[l] = d->lines[line + l] + channel;
 #pragma GCC unroll 8
     for (int s = 0; s < TAPS; ++s)
-      sum[l][s] = load_lanes<WHOLE>(d->sums[line + l] + s * d->sum_step + channel, lanes);
-  const bool last = line + LINES == d->line_count;
-  for (int k = 0; k < blocks; ++k)
-    if (WHOLE && block[k].inside)
-      depthwise_sum_block<TAPS, STRIDE, LINES, kInside>(d, d->lines + line, last, block[k], channel, lanes,
-                                                        sum);
-    else
-      depthwise_sum_block<TAPS, STRIDE, LINES, WHOLE ? kBorder : kTail>(d, d->lines + line, last, block[k],
-                                                                        channel, lanes, sum);
+      v.sum[l][s] = load_lanes<WHOLE>(d->sums[line + l] + s * d->sum_step + channel, lanes);
+  }
+  for (int64_t pixel = run.first; pixel < run.inside; ++pixel)
+    depthwise_sum_border<TAPS, STRIDE, LINES, WHOLE>(d, pixel, v);
+  const bool fetch = (d->line_ahead || d->dy_ahead) && line + LINES == d->line_count;
+  if (WHOLE && fetch)
+    depthwise_sum_inside<TAPS, STRIDE, LINES, WHOLE, true>(d, run.inside, run.outside, v);
+  else
+    depthwise_sum_inside<TAPS, STRIDE, LINES, WHOLE, false>(d, run.inside, run.outside, v);
+  for (int64_t pixel = run.outside; pixel < run.last; ++pixel)
+    depthwise_sum_border<TAPS, STRIDE, LINES, WHOLE>(d, pixel, v);
 #pragma GCC unroll 4
   for (int l = 0; l < LINES; ++l)
 #pragma GCC unroll 8
     for (int s = 0; s < TAPS; ++s) {
       float* at = d->sums[line + l] + s * d->sum_step + channel;
       if (WHOLE)
-        vstore(at, sum[l][s]);
+        vstore(at, v.sum[l][s]);
       else
-        vstore_part(at, sum[l][s], lanes);
+        vstore_part(at, v.sum[l][s], lanes);
     }
 }
 
-template <int TAPS, int STRIDE, bool WHOLE>
-FC_INLINE void depthwise_sum_vector(const DepthwiseSums* d, const DepthwiseSumBlock* block, int blocks,
-                                    int64_t channel, int lanes) {
-  constexpr int kTogether = TAPS <= 3   ? 3
-                            : TAPS <= 5 ? 2
-                                        : 1;  // ten sums, four of dy and an x: they fit 16 registers
-  int64_t line = 0;
-  for (; line + kTogether <= d->line_count; line += kTogether)
-    depthwise_sum_lines<TAPS, STRIDE, kTogether, WHOLE>(d, line, block, blocks, channel, lanes);
-  for (; line < d->line_count; ++line)
-    depthwise_sum_lines<TAPS, STRIDE, 1, WHOLE>(d, line, block, blocks, channel, lanes);
+template <int TAPS, int STRIDE, int LINES>
+void depthwise_sum_channels(const DepthwiseSums* d, int64_t line, const DepthwiseRun& run) {
+  int64_t c = 0;
+  for (; c + kLanes <= d->channels; c += kLanes)
+    depthwise_sum_lines<TAPS, STRIDE, LINES, true>(d, line, run, c, kLanes);
+  if (c < d->channels)
+    depthwise_sum_lines<TAPS, STRIDE, LINES, false>(d, line, run, c, (int)(d->channels - c));
 }
 
 template <int TAPS, int STRIDE>
 void depthwise_sums(const DepthwiseSums* d) {
-  constexpr int kColumns = (kDepthwisePixels - 1) * STRIDE + TAPS;
-  const int most = d->copied ? kCopiedSumBlocks : kSumBlocks;
-  for (int64_t pixel = 0; pixel < d->pixels;) {
-    DepthwiseSumBlock block[kCopiedSumBlocks];
-    int blocks = 0;
-    for (; blocks < most && pixel < d->pixels; ++blocks, pixel += kDepthwisePixels) {
-      const int64_t column = d->first + pixel * STRIDE, columns = d->extent - column;
-      DepthwiseSumBlock& b = block[blocks];
-      b.dy = pixel * d->dy_step;
-      b.x = column * d->line_step;
-      b.low = column >= 0 ? 0 : column < -kColumns ? kColumns : (int)-column;
-      b.high = columns < 0 ? 0 : columns < kColumns ? (int)columns : kColumns;
-      b.pixels = d->pixels - pixel < kDepthwisePixels ? (int)(d->pixels - pixel) : kDepthwisePixels;
-      b.inside = b.low == 0 && b.high == kColumns && b.pixels == kDepthwisePixels;
+  constexpr int kTogether = TAPS <= 3 ? 3 : TAPS <= 5 ? 2 : 1;  // ten sums and a pixel: they fit 16 registers
+  const int64_t from = d->first < 0 ? (-d->first + STRIDE - 1) / STRIDE : 0;
+  const int64_t room = d->extent - TAPS - d->first, to = room < 0 ? 0 : room / STRIDE + 1;
+  const int64_t longest = depthwise_longest_run(d->line_step);
+  const int64_t runs = (d->pixels + longest - 1) / longest;
+  for (int64_t k = 0; k < runs; ++k) {
+    DepthwiseRun run;
+    run.first = d->pixels * k / runs;
+    run.last = d->pixels * (k + 1) / runs;
+    run.inside = from < run.first ? run.first : from < run.last ? from : run.last;
+    run.outside = to < run.inside ? run.inside : to < run.last ? to : run.last;
+    int64_t line = 0;
+    for (; line + kTogether <= d->line_count; line += kTogether)
+      depthwise_sum_channels<TAPS, STRIDE, kTogether>(d, line, run);
+    if (kTogether > 2 && line + 2 == d->line_count) {
+      depthwise_sum_channels<TAPS, STRIDE, 2>(d, line, run);
+      line += 2;
     }
-    int64_t c = 0;
-    for (; c + kLanes <= d->channels; c += kLanes)
-      depthwise_sum_vector<TAPS, STRIDE, true>(d, block, blocks, c, kLanes);
-    if (c < d->channels)
-      depthwise_sum_vector<TAPS, STRIDE, false>(d, block, blocks, c, (int)(d->channels - c));
+    for (; line < d->line_count; ++line) depthwise_sum_channels<TAPS, STRIDE, 1>(d, line, run);
   }
 }
 
