@@ -11,6 +11,8 @@ namespace fastcnn::cpu {
 
 namespace {
 
+constexpr int64_t kFetchBytes = 8192;
+
 #include "cpu/kernels/norm.inl"
 
 template <class T>
@@ -45,6 +47,13 @@ double* partial_of(double* partial, const NormProblem& p, int64_t o, int64_t chu
   return partial + (o * p.chunks() + chunk) * 2 * p.channels;
 }
 
+// How far ahead rows are fetched, in elements: some KB, whole rows; 0 where a cache may hold what is read.
+template <class T>
+int64_t fetched_ahead(const NormProblem& p) {
+  const int64_t row = p.channels * int64_t(sizeof(T)), bytes = p.outer * p.rows * row;
+  return 2 * bytes > kFarBytes ? std::max<int64_t>(1, kFetchBytes / row) * p.channels : 0;
+}
+
 template <class T>
 bool streams(const NormProblem& p, const void* y, const void* x) {
   return std::is_same_v<T, float> && y != x &&
@@ -57,6 +66,7 @@ void forward(const NormForwardParams& a) {
   const NormProblem& p = a.problem;
   const NormKernels k = loops<T>();
   const int64_t per_group = p.channels / p.groups, stats_count = p.outer * p.groups;
+  const int64_t ahead = fetched_ahead<T>(p);
   A *mean = static_cast<A*>(a.stats), *invstd = mean + stats_count;
   T *running_mean = static_cast<T*>(a.running_mean), *running_var = static_cast<T*>(a.running_var);
   const T* x = static_cast<const T*>(a.x);
@@ -69,7 +79,7 @@ void forward(const NormForwardParams& a) {
   } else {
     for_each_tile(p, [&](int64_t o, int64_t chunk, int64_t first, int64_t rows, int64_t c, int width) {
       double* sums = partial_of(a.partial, p, o, chunk);
-      k.moments(x + (o * p.rows + first) * p.channels + c, rows, width, p.channels, sums + c,
+      k.moments(x + (o * p.rows + first) * p.channels + c, rows, width, p.channels, ahead, sums + c,
                 sums + p.channels + c);
     });
     const int64_t chunks = p.chunks(), per_chunk = (p.rows + chunks - 1) / chunks;
@@ -122,7 +132,7 @@ void forward(const NormForwardParams& a) {
     const int64_t at = (o * p.rows + first) * p.channels + c0;
     const T* residual = a.residual ? static_cast<const T*>(a.residual) + at : nullptr;
     k.apply[int(a.activation)](static_cast<T*>(a.y) + at, x + at, residual, rows, width, p.channels,
-                               {m, nullptr, scale, shift, nullptr, nullptr, stream});
+                               {m, nullptr, scale, shift, nullptr, nullptr, stream, 0});
   });
 }
 
@@ -132,6 +142,7 @@ void backward(const NormBackwardParams& a) {
   const NormProblem& p = a.problem;
   const NormKernels k = loops<T>();
   const int64_t per_group = p.channels / p.groups, stats_count = p.outer * p.groups, chunks = p.chunks();
+  const int64_t ahead = fetched_ahead<T>(p);
   const A *mean = static_cast<const A*>(a.stats), *invstd = mean + stats_count;
   const T *x = static_cast<const T*>(a.x), *dy = static_cast<const T*>(a.dy);
   const T* y = static_cast<const T*>(a.y);
@@ -154,7 +165,7 @@ void backward(const NormBackwardParams& a) {
       double* sums = partial_of(a.partial, p, o, chunk);
       k.gradient_sums[int(a.activation)](
           x + at, dy + at, y ? y + at : nullptr, y ? dresidual + at : nullptr, rows, width, p.channels,
-          {m, inv, scale, shift, nullptr, nullptr, false}, sums + c0, sums + p.channels + c0);
+          {m, inv, scale, shift, nullptr, nullptr, false, ahead}, sums + c0, sums + p.channels + c0);
     });
     // Chunks are added into the first one, in order; then outer indices into dweight and dbias.
     parallel_for((p.channels + 63) / 64, [&](int64_t task, int) {
@@ -208,7 +219,7 @@ void backward(const NormBackwardParams& a) {
     }
     const int64_t at = (o * p.rows + first) * p.channels + c0;
     k.apply_gradient[open](static_cast<T*>(a.dx) + at, x + at, (y ? dresidual : dy) + at, rows, width,
-                           p.channels, {m, nullptr, scale, shift, q, offset, stream});
+                           p.channels, {m, nullptr, scale, shift, q, offset, stream, ahead});
   });
 }
 
