@@ -3,7 +3,9 @@
 //
 // A block of tiles is transformed (V), multiplied position by position with a part of the transformed filters (U) into
 // M, and M is transformed to outputs while it is in L2. Where there are many blocks a task is a block; V is a thread's
-// own and stays in its cache. Where there are few, V of all blocks is computed first and a task is a block and a part.
+// own and stays in its cache. Where there are few, V of all blocks is computed first and a task is a block and a part;
+// of a single small block each thread transforms all tiles for itself, which is faster than to have them from the cache
+// of another core.
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -18,10 +20,11 @@ namespace fastcnn::cpu {
 namespace {
 
 constexpr int64_t kManyBlocks = 16;
-constexpr int64_t kDepth = 512;    // of one product: 512 x 64 floats of U in L2
-constexpr int64_t kVector = 16;    // the widest vector
-constexpr int64_t kSetSkew = 16;   // keeps positions off one another's cache sets
-constexpr int64_t kLoadTiles = 4;  // of one task where V is computed first
+constexpr int64_t kDepth = 512;                   // of one product: 512 x 64 floats of U in L2
+constexpr int64_t kVector = 16;                   // the widest vector
+constexpr int64_t kSetSkew = 16;                  // keeps positions off one another's cache sets
+constexpr int64_t kLoadTiles = 4;                 // of one task where V is computed first
+constexpr int64_t kOwnFloats = int64_t(4) << 20;  // of V of all threads together, at most
 
 int64_t div_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
@@ -50,6 +53,8 @@ struct Product {
   int workers(int threads) const {
     return by_chunks ? int(std::min<int64_t>(threads, filters.parts)) : threads;
   }
+  /// Whether each thread has V of all tiles for itself.
+  bool own(int threads) const { return !shared || (by_chunks && workers(threads) * v_block <= kOwnFloats); }
   int64_t block_count(int64_t block) const {
     return std::min(block_tiles, grid.tiles() - block * block_tiles);
   }
@@ -63,13 +68,13 @@ struct Space {
     FloatArena arena(base);
     filters = static_cast<float*>(kept);
     if (!kept) filters = arena.take(product.by_chunks ? 0 : product.filters.floats());
-    v = arena.take(product.shared ? product.blocks * product.v_block : 0);
+    v = arena.take(product.own(threads) ? 0 : product.blocks * product.v_block);
     zeros = arena.take(product.v_row);
     prologue = arena.take(pass == Pass::forward && p.prologue.scale_shift ? 2 * p.C : 0);
     scale = arena.take(pass == Pass::forward && p.epilogue.scale ? p.K : 0);
     bias = arena.take(pass == Pass::forward && p.epilogue.bias ? p.K : 0);
     m_floats = product.grid.products() * product.m_position;
-    v_floats = product.shared ? 0 : product.v_block;
+    v_floats = product.own(threads) ? product.v_block : 0;
     const size_t stage = WinogradSource::stage_floats(product.grid.h.form, product.v_row);
     chunk_floats = product.by_chunks ? product.filters.chunk_floats() : 0;
     scratch_floats = m_floats + v_floats + chunk_floats + std::max(stage, WinogradFilters::kPackFloats);
@@ -235,24 +240,32 @@ void execute(const Run& run, const Space& space, int threads) {
         threads);
     return;
   }
-  const int64_t groups = div_up(p.block_tiles, kLoadTiles);
-  parallel_for(
-      p.blocks * groups,
-      [&](int64_t task, int slot) {
-        const WinogradBlock block = block_of(task / groups);
-        const int first = int(task % groups * kLoadTiles);
-        load(run, block, first, std::min(block.count(), first + int(kLoadTiles)),
-             space.v + task / groups * p.v_block, scratch(slot) + space.m_floats);
-      },
-      workers);
+  const bool own = p.own(threads);
+  bool loaded[kMaxThreads] = {};  // by slot: each thread's own V
+  if (!own) {
+    const int64_t groups = div_up(p.block_tiles, kLoadTiles);
+    parallel_for(
+        p.blocks * groups,
+        [&](int64_t task, int slot) {
+          const WinogradBlock block = block_of(task / groups);
+          const int first = int(task % groups * kLoadTiles);
+          load(run, block, first, std::min(block.count(), first + int(kLoadTiles)),
+               space.v + task / groups * p.v_block, scratch(slot) + space.m_floats);
+        },
+        workers);
+  }
   parallel_for(
       p.blocks * p.filters.parts,
       [&](int64_t task, int slot) {
         const int64_t b = task % p.blocks, part = task / p.blocks;
         const WinogradBlock block = block_of(b);
-        float* m = scratch(slot);
-        const float* v = space.v + b * p.v_block;
-        float *chunk = m + space.m_floats, *stage = chunk + space.chunk_floats;
+        float *m = scratch(slot), *chunk = m + space.m_floats + space.v_floats,
+              *stage = chunk + space.chunk_floats;
+        float* v = own ? m + space.m_floats : space.v + b * p.v_block;
+        if (own && !loaded[slot]) {
+          load(run, block, 0, block.count(), v, stage);
+          loaded[slot] = true;
+        }
         if (p.by_chunks) {
           for (int64_t row = 0; row < p.filters.rows; row += p.filters.chunk_rows) {
             const int64_t depth = std::min(p.filters.chunk_rows, p.filters.rows - row);

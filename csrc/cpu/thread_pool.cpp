@@ -32,7 +32,6 @@
 namespace fastcnn::cpu {
 namespace {
 
-constexpr int kMaxThreads = 1024;
 constexpr auto kSpin = std::chrono::microseconds(200);  // longer than Python takes between two ops
 constexpr auto kInterruptPeriod = std::chrono::milliseconds(50);
 using Clock = std::chrono::steady_clock;

@@ -12,7 +12,8 @@ namespace fastcnn::cpu {
 /// FASTCNN_NUM_THREADS, else OMP_NUM_THREADS, else the CPUs in this process's affinity mask.
 /// ValueError if FASTCNN_NUM_THREADS is not a number from 1 to 1024.
 int num_threads();
-/// 1 .. 1024; more threads than cores are allowed (and tested).
+constexpr int kMaxThreads = 1024;
+/// 1 .. kMaxThreads; more threads than cores are allowed (and tested).
 void set_num_threads(int n);
 
 using TaskFn = void (*)(void* context, int64_t task, int slot);
