@@ -30,6 +30,17 @@ else()
                       "expected x86_64 or aarch64")
 endif()
 
+if(FASTCNN_ISAS)
+  foreach(isa IN LISTS FASTCNN_ISAS)
+    if(NOT isa IN_LIST fastcnn_isas)
+      message(FATAL_ERROR "FASTCNN_ISAS: unknown instruction set, got ${isa}, expected some of ${fastcnn_isas}")
+    endif()
+  endforeach()
+  list(GET fastcnn_isas 0 weakest)  # runs everywhere
+  set(fastcnn_isas ${weakest} ${FASTCNN_ISAS})
+  list(REMOVE_DUPLICATES fastcnn_isas)
+endif()
+
 # ---- optimisation: -O3 pays in the kernels only; elsewhere it costs size and build time ----
 set(optimised "$<CONFIG:Release,RelWithDebInfo,MinSizeRel>")
 set(sanitizer_flags "")

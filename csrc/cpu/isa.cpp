@@ -15,7 +15,7 @@
 
 namespace fastcnn::cpu {
 
-// One per kernels/isa_<name>.cpp.
+// One per kernels/isa_<name>.cpp; FC_BUILT_<NAME> says which are in the build, the weakest always is.
 #if defined(__x86_64__)
 namespace baseline {
 const Kernels* table();
@@ -61,12 +61,16 @@ std::vector<const Kernels*> find_tables() {
   // SSE3, SSSE3, CMPXCHG16B, SSE4.1, SSE4.2, POPCNT
   if (!all(c, {0, 9, 13, 19, 20, 23})) return found;
   found.push_back(baseline::table());
-  const unsigned saved = all(c, {27}) ? xcr0() : 0;  // OSXSAVE
+  [[maybe_unused]] const unsigned saved = all(c, {27}) ? xcr0() : 0;  // OSXSAVE
   // AVX, FMA, F16C; AVX2; xmm and ymm saved
   if (!all(c, {28, 12, 29}) || !all(b7, {5}) || (saved & 0x6) != 0x6) return found;
+#if defined(FC_BUILT_AVX2)
   found.push_back(avx2::table());
+#endif
   // AVX-512 F, DQ, CD, BW, VL; opmask and zmm saved
+#if defined(FC_BUILT_AVX512)
   if (all(b7, {16, 17, 28, 30, 31}) && (saved & 0xe6) == 0xe6) found.push_back(avx512::table());
+#endif
 #else
   found.push_back(neon::table());
 #endif
