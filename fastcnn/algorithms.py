@@ -33,9 +33,9 @@ def set_precision(name: str) -> None:
     Args:
         name: "fp32" (the default): float32 arithmetic; a row may be chosen whose rms error is up to 6 times that of
             ``direct``, which admits Winograd. There NaN and inf of the input can spread to neighbouring outputs.
-            "strict": only rows that sum the products as they are (direct, depthwise, im2col). An algorithm that is
-            named (``algo="winograd"``) or preferred runs all the same. The backward pass of a layer follows the
-            setting in force at its forward call.
+            "strict": only rows that sum the products as they are (direct, depthwise, im2col, planar). An algorithm
+            that is named (``algo="winograd"``) or preferred runs all the same. The backward pass of a layer follows
+            the setting in force at its forward call.
             "tf32x3": also rows that make each product of three of tf32 on tensor cores (CUDA, sm_80 on); the error
             is that of float32, but its arithmetic is not: an infinite operand gives NaN.
             "tf32": also rows that round the operands to tf32, 11 bits of mantissa: a relative rms error of about 3e-4.

@@ -251,6 +251,16 @@ BUGS: tuple[Bug, ...] = (
         "a NumPy array of the weights is written between two calls", "tests/test_kept_filters.py",
     ),
     bug(
+        "planar: rows of the filter without dilation", "csrc/cpu/conv_planar.cpp",
+        "r * p.dilation[1] * planes.width}", "r * planes.width}", "y of dilated filters",
+        "tests/test_conv_planar.py",
+    ),
+    bug(
+        "planar: a bias beside a residual is forgotten", "csrc/cpu/conv_planar.cpp",
+        "bias = p.epilogue.bias ? space.bias[k] : 0.0f;", "bias = p.epilogue.scale ? space.bias[k] : 0.0f;",
+        "y with a bias and a residual", "tests/test_conv_planar.py",
+    ),
+    bug(
         "Winograd dw: splits follow the threads", "csrc/cpu/conv_winograd_weight.cpp",
         "splits = splits > 1 ? splits / 2 * 2 : 1;", "splits = splits > 1 ? std::min<int64_t>(threads, splits) : 1;",
         "bits of dw depend on the number of threads", "tests/test_conv_winograd.py",

@@ -11,6 +11,8 @@ const std::vector<ConvAlgo>& conv_algos() {
        conv_winograd_run, 6, conv_winograd_filters},
       {"im2col", conv_im2col_unsupported, conv_im2col_workspace_bytes, conv_im2col_cost, conv_im2col_run, 1,
        conv_im2col_filters},
+      {"planar", conv_planar_unsupported, conv_planar_workspace_bytes, conv_planar_cost, conv_planar_run, 1,
+       conv_planar_filters},
       {"direct", conv_direct_unsupported, conv_direct_workspace_bytes, conv_direct_cost, conv_direct_run},
   };
   return *table;

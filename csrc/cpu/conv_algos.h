@@ -29,6 +29,13 @@ double conv_winograd_cost(const ConvProblem&, Pass, const DeviceProps&);
 void conv_winograd_run(const ConvArgs&, Pass, void* stream);
 ConvFilters conv_winograd_filters(const ConvProblem&, Pass);
 
+// conv_planar.cpp: float32 forward at stride 1 with few filters; lanes are pixels.
+const char* conv_planar_unsupported(const ConvProblem&, Pass, const DeviceProps&);
+size_t conv_planar_workspace_bytes(const ConvProblem&, Pass, const DeviceProps&);
+double conv_planar_cost(const ConvProblem&, Pass, const DeviceProps&);
+void conv_planar_run(const ConvArgs&, Pass, void* stream);
+ConvFilters conv_planar_filters(const ConvProblem&, Pass);
+
 // conv_direct.cpp: any geometry, dtype, strides and fusion; no workspace.
 const char* conv_direct_unsupported(const ConvProblem&, Pass, const DeviceProps&);
 size_t conv_direct_workspace_bytes(const ConvProblem&, Pass, const DeviceProps&);
