@@ -304,8 +304,13 @@ BUGS: tuple[Bug, ...] = (
         "three lines where two are kept", CONV,
     ),
     bug(
+        "depthwise: the last line of four rows is forgotten", "csrc/cpu/conv_depthwise.cpp",
+        "reach = 3 + (rows - 1) * stride", "reach = 2 + (rows - 1) * stride", "y of 3x3 filters",
+        "tests/test_conv_algos.py",
+    ),
+    bug(
         "depthwise: lists of lines one short", "csrc/cpu/conv_depthwise.h",
-        "list_floats = (2 * p.taps() + lines(p)) *", "list_floats = (2 * p.taps()) *",
+        "list_floats = (2 * p.taps() + lines) *", "list_floats = (2 * p.taps()) *",
         "lines gathered over the list of their addresses", CONV, CHOICE,
     ),
     bug(

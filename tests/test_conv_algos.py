@@ -274,3 +274,22 @@ def test_expanded_operands_of_a_pointwise_convolution(axes):
             F.conv2d(x, back, algo=name).backward(dy)
             gradients.append(np.asarray(x.grad))
         np.testing.assert_array_equal(*gradients, err_msg=name)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("height", range(1, 11))
+def test_depthwise_rows_by_fours(height: int, stride: int) -> None:
+    """Three-by-three filters take four rows of outputs at a time: any remainder, any padding, any memory order."""
+    rng = np.random.default_rng(height)
+    for padding, width, channels in ((0, 11, 16), (1, 3, 35), (2, 9, 20)):
+        if height + 2 * padding < 3:
+            continue
+        x = with_memory_order(rng.integers(-3, 4, (6, channels, height, width)), padding)
+        w = with_memory_order(rng.integers(-3, 4, (channels, 1, 3, 3)), 0)
+        g = _core.ConvGeometry((stride, stride), (1, 1), (padding,) * 2, (padding,) * 2, channels, "zeros")
+        both = []
+        for name in ("depthwise", "direct"):
+            request = _core.AlgoRequest(name, True, None)
+            y = _core.conv_forward("conv2d", x, w, None, g, request)
+            both.append((y.numpy(), _core.conv_backward_input("conv2d", x.shape, w, y, g, request).numpy()))
+        assert all(np.array_equal(got, want) for got, want in zip(*both, strict=True)), padding

@@ -1,5 +1,5 @@
-// The parts of the depthwise convolution: conv_depthwise.cpp (rows of outputs, two at a time), conv_depthwise_weight.cpp
-// (gradient of the filters), conv_depthwise_any.cpp (rows of outputs for any geometry, tap by tap).
+// The parts of the depthwise convolution: conv_depthwise.cpp (rows of outputs, two or four at a time),
+// conv_depthwise_input.cpp (the same for its gradient), conv_depthwise_weight.cpp (gradient of the filters), conv_depthwise_any.cpp (rows of outputs for any geometry, tap by tap).
 #pragma once
 
 #include <algorithm>
@@ -23,6 +23,8 @@ inline int64_t depthwise_copy_step(int64_t channels) {
 /// Workspace: filters and vectors, partial sums, and for each thread lists of lines and lines gathered from elsewhere.
 struct DepthwiseSpace {
   float *filters, *vectors, *scale, *bias, *padded, *partial, *scratch;
+  int64_t together;            // rows of outputs
+  int64_t lines, plane_lines;  // that those read, at most: of all planes (depth), of one
   size_t list_floats, line_floats, out_floats, scratch_floats, bytes;  // of lists, one copied line, ...
   /// With `kept`, filters lie there.
   DepthwiseSpace(const ConvProblem& p, Pass pass, int threads, void* kept, void* base) {
@@ -36,24 +38,23 @@ struct DepthwiseSpace {
     bias = arena.take(p.epilogue.bias ? p.K : 0);
     padded = arena.take(fold ? p.N * inner.in_pixels() * p.C : 0);
     partial = arena.take(pass == Pass::backward_weight ? splits(p) * p.taps() * p.C : 0);
-    const bool rows = pass != Pass::backward_weight;
-    list_floats = (2 * p.taps() + lines(p)) * sizeof(float*) / sizeof(float) +
-                  lines(p) * (sizeof(DepthwiseLine) + sizeof(int64_t)) / sizeof(float);
+    together = takes_quads(p, pass) ? 4 : 2;
+    plane_lines = std::min(together * p.filter[1], (p.filter[1] - 1) * p.dilation[1] + 1 +
+                                                       (together - 1) * std::max(p.stride[1], int64_t(1)));
+    lines = p.filter[0] * plane_lines;
+    list_floats = (2 * p.taps() + lines) * sizeof(float*) / sizeof(float) +
+                  lines * (sizeof(DepthwiseLine) + sizeof(int64_t)) / sizeof(float);
     list_floats = (list_floats + 15) / 16 * 16;
     const int64_t widest = pass == Pass::backward_input ? p.out[2] : p.in[2];
     line_floats = widest * depthwise_copy_step(p.C);
-    out_floats = (rows ? 2 : 1) * std::max(p.out[2], inner.in[2]) * depthwise_copy_step(p.C);
-    scratch_floats = (list_floats + lines(p) * line_floats + out_floats + 15) / 16 * 16;
+    const int64_t rows = pass == Pass::backward_weight ? 1 : together;
+    out_floats = rows * std::max(p.out[2], inner.in[2]) * depthwise_copy_step(p.C);
+    scratch_floats = (list_floats + lines * line_floats + out_floats + 15) / 16 * 16;
     scratch = arena.take(threads * scratch_floats);
     bytes = arena.bytes();
   }
-  /// Lines that two neighbouring rows of outputs read, at most.
-  static int64_t lines(const ConvProblem& p) { return p.filter[0] * plane_lines(p); }
-  /// The same of one plane (depth) of the input.
-  static int64_t plane_lines(const ConvProblem& p) {
-    return std::min(2 * p.filter[1],
-                    (p.filter[1] - 1) * p.dilation[1] + 1 + std::max(p.stride[1], int64_t(1)));
-  }
+  /// Whether rows are computed by fours, where the instruction set has the kernel for it: 3x3, and work for some threads.
+  static bool takes_quads(const ConvProblem& p, Pass pass);
   /// Partial sums of backward_weight: a function of the problem. Each is worth a few hundred pixels.
   static int64_t splits(const ConvProblem& p) {
     const int64_t rows = p.N * p.out[0] * p.out[1];
@@ -76,9 +77,7 @@ struct DepthwiseScratch {
   bool ahead;       // fetch lines before they are wanted
   bool neighbours;  // lines that are read together follow each other
   DepthwiseScratch(const ConvProblem& p, const DepthwiseSpace& space, int slot)
-      : line_floats(space.line_floats),
-        count(DepthwiseSpace::lines(p)),
-        plane_count(DepthwiseSpace::plane_lines(p)) {
+      : line_floats(space.line_floats), count(space.lines), plane_count(space.plane_lines) {
     float* base = space.scratch + slot * space.scratch_floats;
     rows = reinterpret_cast<DepthwiseLine*>(base);
     copied = reinterpret_cast<int64_t*>(rows + count);
@@ -182,6 +181,49 @@ struct DepthwiseOut {
   }
 };
 
+inline int64_t depthwise_div_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+/// Rows of outputs in strips of groups. A function of the problem.
+struct DepthwiseStrips {
+  static constexpr int64_t kFloats = 65536;
+  // Strips at least. Where lines are copied, fewer strips copy fewer lines twice.
+  static constexpr int64_t kStripsAtLeast = 32, kCopied = 16;
+  int64_t height, together, groups,
+      count;  ///< rows of a plane, of a group; groups of a strip; strips of a plane
+  DepthwiseStrips(int64_t planes, int64_t rows, int64_t pixels, int64_t channels, int64_t together)
+      : height(rows), together(together) {
+    const int64_t row_floats = pixels * channels, all = depthwise_div_up(rows, together);
+    const int64_t wanted = depthwise_is_crowded(channels) ? kCopied : kStripsAtLeast;
+    const int64_t enough = depthwise_div_up(wanted, std::max<int64_t>(planes, 1));
+    groups =
+        std::max<int64_t>(1, std::min(kFloats / std::max<int64_t>(together * row_floats, 1), all / enough));
+    count = depthwise_div_up(all, groups);
+  }
+  /// Calls f(plane, first row, rows) for the groups of a task.
+  template <class F>
+  void each(int64_t task, F&& f) const {
+    const int64_t plane = task / count, first = task % count * together * groups;
+    for (int64_t row = first; row < std::min(height, first + together * groups); row += together)
+      f(plane, row, std::min(together, height - row));
+  }
+};
+
+/// What all groups of rows have in common.
+constexpr int64_t kDepthwiseFilterFloats =
+    4096;  // of the filters used at a time: a third of the nearest cache
+inline DepthwiseRows depthwise_rows_of(const ConvProblem& p, const DepthwiseScratch& s,
+                                       const DepthwiseLines& source) {
+  DepthwiseRows d{};
+  d.lines = s.rows;
+  d.line_step = source.step;
+  d.extent = source.gather.axis[2].extent;
+  d.channels = p.C;
+  d.low = -__builtin_inff();
+  d.high = __builtin_inff();
+  d.channel_block = std::max<int64_t>(64, kDepthwiseFilterFloats / p.taps() / 64 * 64);
+  return d;
+}
+
 /// Positions i with 0 <= i * step + at < extent, clipped to 0 .. count.
 inline void inside_range(int64_t at, int64_t step, int64_t extent, int64_t count, int64_t* first,
                          int64_t* last) {
@@ -202,6 +244,8 @@ void depthwise_forward_row(const ConvArgs& args, const DepthwiseSpace& space, co
 void depthwise_backward_input_row(const ConvProblem& p, const DepthwiseSpace& space, const DepthwiseLines& dy,
                                   const Volume& dx, int64_t row, int slot);
 
+/// dx of any problem; filters are packed on the way.
+void depthwise_backward_input(const ConvArgs& args, const DepthwiseSpace& space);
 void depthwise_backward_weight(const ConvArgs& args, const DepthwiseSpace& space);
 
 /// Whether rows of x can go through the fast kernels: a filter row is up to kDepthwiseTaps neighbours.

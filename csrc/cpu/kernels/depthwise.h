@@ -35,6 +35,18 @@ struct DepthwiseRows {
   float low, high;
 };
 
+/// Four neighbouring rows of outputs of a 3x3 filter with the same stride of rows and columns; row o reads the lines from
+/// o * stride on, three of them.
+struct DepthwiseQuad {
+  DepthwiseRows rows;  ///< but for its lines and out
+  const float*
+      line[9];       ///< 3 * stride + 3 of them; nullptr in zero padding, or if no row that exists reads it
+  int64_t ahead[9];  ///< as in DepthwiseLine
+  const float* filter;  ///< of the first of a row's lines
+  int64_t filter_row;   ///< to the filter of the next
+  float* out[4];        ///< nullptr: there is no such row
+};
+
 /// sum[line][tap, c] += sum over pixels of line[first + pixel * stride + tap, c] * dy[pixel, c], one chain per sum.
 struct DepthwiseSums {
   const float* const* lines;
@@ -60,10 +72,12 @@ struct DepthwiseRow {
 };
 
 using DepthwiseRowsFn = void (*)(const DepthwiseRows*);
+using DepthwiseQuadFn = void (*)(const DepthwiseQuad*);
 using DepthwiseSumsFn = void (*)(const DepthwiseSums*);
 
 struct DepthwiseKernels {
   DepthwiseRowsFn rows[kDepthwiseStrides][kDepthwiseTaps];  ///< [stride - 1][taps - 1]
+  DepthwiseQuadFn quads[kDepthwiseStrides];                 ///< [stride - 1], nullptr where registers are few
   DepthwiseSumsFn sums[kDepthwiseStrides][kDepthwiseTaps];
   /// out[pixel, c] = sum over taps of source[tap][pixel, c] * filter[tap][c], one chain in the order of the taps.
   void (*row)(const DepthwiseRow*);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "cpu/kernels/depthwise.h"
+#include "cpu/kernels/depthwise_quads.inl"
 #include "cpu/kernels/depthwise_rows.inl"
 #include "cpu/kernels/depthwise_sums.inl"
 #include "cpu/kernels/vec.h"
@@ -76,6 +77,11 @@ void depthwise_weight(const float* x, int64_t x_step, const float* dy, int64_t d
 #define FC_TAPS(f, stride) {f<1, stride>, f<2, stride>, f<3, stride>, f<4, stride>, f<5, stride>, f<6, stride>, f<7, stride>}
 constexpr DepthwiseKernels kDepthwise = {
     {FC_TAPS(depthwise_rows, 1), FC_TAPS(depthwise_rows, 2)},
+#if defined(FC_VEC_AVX512) || defined(FC_VEC_NEON)
+    {depthwise_quads<1>, depthwise_quads<2>},
+#else
+    {},
+#endif
     {FC_TAPS(depthwise_sums, 1), FC_TAPS(depthwise_sums, 2)},
     depthwise_row,
     depthwise_weight,

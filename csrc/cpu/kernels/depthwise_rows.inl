@@ -1,4 +1,5 @@
-// Two rows of a depthwise convolution (interface in depthwise.h): two rows by four pixels of one vector of channels are eight sums in registers. A line's pixel is
+// Two rows of a depthwise convolution (interface in depthwise.h): two rows by four pixels of one vector of channels are
+// eight sums in registers. A line's pixel is
 // loaded once and enters all sums it belongs to, at most 2 x 4 of them, with filter vectors that are loaded once per
 // line: some 40 loads for 72 multiply-adds at 3x3. Blocks at the borders, of fewer pixels or of fewer channels run the
 // same code with tests.
@@ -130,8 +131,9 @@ int64_t depthwise_vectors(const DepthwiseRows* d, int64_t pixel, int64_t column,
   return b.channel;
 }
 
-template <int TAPS, int STRIDE>
-void depthwise_rows(const DepthwiseRows* d) {
+/// Calls f(pixel, column, block, inside, first, last) for the blocks of a row, of channels first .. last - 1 each.
+template <int TAPS, int STRIDE, class F>
+FC_INLINE void depthwise_each_block(const DepthwiseRows* d, F&& f) {
   constexpr int kColumns = (kDepthwisePixels - 1) * STRIDE + TAPS;
   for (int64_t first = 0; first < d->channels; first += d->channel_block) {
     const int64_t last = first + d->channel_block < d->channels ? first + d->channel_block : d->channels;
@@ -145,17 +147,25 @@ void depthwise_rows(const DepthwiseRows* d) {
       const int64_t column = d->first + pixel * STRIDE, columns = d->extent - column;
       b.low = column >= 0 ? 0 : column < -kColumns ? kColumns : (int)-column;
       b.high = columns < 0 ? 0 : columns < kColumns ? (int)columns : kColumns;
-      const bool inside = b.low == 0 && b.high == kColumns && b.pixels == kDepthwisePixels;
       b.lanes = kLanes;
-      b.channel = inside ? depthwise_vectors<TAPS, STRIDE, kInside>(d, pixel, column, b, first, last)
-                         : depthwise_vectors<TAPS, STRIDE, kBorder>(d, pixel, column, b, first, last);
-      if (b.channel < last) {
-        b.offset = column * b.line_step + b.channel;
-        b.lanes = (int)(last - b.channel);
-        depthwise_block<TAPS, STRIDE, kTail>(d, pixel, b);
-      }
+      f(pixel, column, b, b.low == 0 && b.high == kColumns && b.pixels == kDepthwisePixels, first, last);
     }
   }
+}
+
+template <int TAPS, int STRIDE>
+void depthwise_rows(const DepthwiseRows* d) {
+  depthwise_each_block<TAPS, STRIDE>(
+      d, [&](int64_t pixel, int64_t column, DepthwiseBlock b, bool inside, int64_t first,
+             int64_t last) __attribute__((always_inline)) {
+        b.channel = inside ? depthwise_vectors<TAPS, STRIDE, kInside>(d, pixel, column, b, first, last)
+                           : depthwise_vectors<TAPS, STRIDE, kBorder>(d, pixel, column, b, first, last);
+        if (b.channel < last) {
+          b.offset = column * b.line_step + b.channel;
+          b.lanes = (int)(last - b.channel);
+          depthwise_block<TAPS, STRIDE, kTail>(d, pixel, b);
+        }
+      });
 }
 
 }  // namespace
