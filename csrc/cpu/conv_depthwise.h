@@ -38,7 +38,7 @@ struct DepthwiseSpace {
     bias = arena.take(p.epilogue.bias ? p.K : 0);
     padded = arena.take(fold ? p.N * inner.in_pixels() * p.C : 0);
     partial = arena.take(pass == Pass::backward_weight ? splits(p) * p.taps() * p.C : 0);
-    together = takes_quads(p, pass) ? 4 : 2;
+    together = pass == Pass::backward_weight || takes_quads(p, pass) ? 4 : 2;
     plane_lines = std::min(together * p.filter[1], (p.filter[1] - 1) * p.dilation[1] + 1 +
                                                        (together - 1) * std::max(p.stride[1], int64_t(1)));
     lines = p.filter[0] * plane_lines;

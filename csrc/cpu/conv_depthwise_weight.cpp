@@ -52,6 +52,37 @@ struct BackwardWeight {
     kernels().depthwise.sums[p.stride[2] - 1][p.filter[2] - 1](&k);
   }
 
+  /// Whether neighbouring rows can be added together.
+  bool takes_rows() const {
+    return p.filter[0] == 1 && p.filter[1] == 3 && p.filter[2] == 3 && p.stride[1] == 1 && p.stride[2] == 1 &&
+           p.dilation[1] == 1 && dy.in_place && depthwise_rows_are_plain(p);
+  }
+  /// The same of `count` rows of one plane, 2 or 4.
+  void rows(int64_t index, int64_t count, int64_t first, int64_t last, const DepthwiseScratch& s,
+            float* sums) const {
+    const int64_t h = index % p.out[1], d = index / p.out[1] % p.out[0], n = index / p.out[1] / p.out[0];
+    DepthwiseRowSums k{};
+    for (int64_t o = 0; o < count; ++o) k.dy[o] = dy.line(n, d, h + o, nullptr, first, last) + first;
+    const int64_t id = conv_input_index(d, 0, p.stride[0], p.dilation[0], p.pad_low[0], p.in[0], p.pad_mode);
+    for (int64_t i = 0; i < count + 2; ++i) {
+      const int64_t ih = conv_input_index(h, i, 1, 1, p.pad_low[1], p.in[1], p.pad_mode);
+      if (id >= 0 && ih >= 0) k.line[i] = x.line(n, id, ih, s, s.place(0, ih, i), first, last) + first;
+    }
+    k.sums = sums;
+    k.sum_step = last - first;
+    k.line_step = x.step;
+    k.extent = p.in[2];
+    k.first = -p.pad_low[2];
+    k.dy_step = dy.step;
+    k.pixels = p.out[2];
+    k.channels = last - first;
+    if (s.ahead && h + 2 * count <= p.out[1]) {
+      k.dy_ahead = count * dy.volume.axis[1];
+      if (x.in_place) k.line_ahead = count * x.volume.axis[1];
+    }
+    kernels().depthwise.row_sums[count == 4](&k);
+  }
+
   /// Any geometry: tap by tap, the pixels whose source lies inside in one go, the others one by one.
   void taps(const float* const* lines, float* const* sums, int64_t count, const float* dy_line,
             int64_t channels) const {
@@ -95,6 +126,7 @@ void depthwise_backward_weight(const ConvArgs& args, const DepthwiseSpace& space
   const auto place = [&](int64_t split, int64_t first_of_block) {
     return space.partial + split * sums + taps * first_of_block;
   };
+  const bool together = work.takes_rows();
   parallel_for(
       splits * blocks,
       [&](int64_t task, int slot) {
@@ -104,8 +136,16 @@ void depthwise_backward_weight(const ConvArgs& args, const DepthwiseSpace& space
         std::fill_n(partial, taps * (last - first), 0.0f);
         const DepthwiseScratch scratch(p, space, slot);
         scratch.forget();
-        for (int64_t row = rows * split / splits; row < rows * (split + 1) / splits; ++row)
-          work.row(row, first, last, scratch, partial);
+        const int64_t end = rows * (split + 1) / splits;
+        for (int64_t row = rows * split / splits; row < end;) {
+          const int64_t left = std::min(end - row, p.out[1] - row % p.out[1]);
+          const int64_t count = !together ? 1 : left >= 4 ? 4 : left >= 2 ? 2 : 1;
+          if (count > 1)
+            work.rows(row, count, first, last, scratch, partial);
+          else
+            work.row(row, first, last, scratch, partial);
+          row += count;
+        }
       },
       args.threads);
   const int64_t parts = div_up(block, kChannels);

@@ -60,6 +60,17 @@ struct DepthwiseSums {
       dy_ahead;  ///< elements from the last lines, and from dy, to those of the next row; 0: none
 };
 
+/// The same of a 3x3 filter at stride 1 for two or four neighbouring rows of dy: tap row r meets row o in line o + r.
+/// One chain per sum: by pixels, then lines.
+struct DepthwiseRowSums {
+  const float* line[6];  ///< two more than rows; nullptr in zero padding
+  const float* dy[4];
+  float* sums;  ///< of nine taps
+  int64_t sum_step, line_step, extent, first;
+  int64_t dy_step, pixels, channels;
+  int64_t line_ahead, dy_ahead;  ///< elements to those of the next rows; 0: none
+};
+
 struct DepthwiseRow {
   const float* const*
       source;  ///< [taps] where the tap reads the first pixel; the next is source_step further
@@ -73,12 +84,14 @@ struct DepthwiseRow {
 
 using DepthwiseRowsFn = void (*)(const DepthwiseRows*);
 using DepthwiseQuadFn = void (*)(const DepthwiseQuad*);
+using DepthwiseRowSumsFn = void (*)(const DepthwiseRowSums*);
 using DepthwiseSumsFn = void (*)(const DepthwiseSums*);
 
 struct DepthwiseKernels {
   DepthwiseRowsFn rows[kDepthwiseStrides][kDepthwiseTaps];  ///< [stride - 1][taps - 1]
   DepthwiseQuadFn quads[kDepthwiseStrides];                 ///< [stride - 1], nullptr where registers are few
   DepthwiseSumsFn sums[kDepthwiseStrides][kDepthwiseTaps];
+  DepthwiseRowSumsFn row_sums[2];  ///< two rows, four
   /// out[pixel, c] = sum over taps of source[tap][pixel, c] * filter[tap][c], one chain in the order of the taps.
   void (*row)(const DepthwiseRow*);
   /// sum[c] += sum over pixels of x[pixel * x_step + c] * dy[pixel * dy_step + c], one chain.

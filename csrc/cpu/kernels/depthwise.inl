@@ -4,6 +4,7 @@
 
 #include "cpu/kernels/depthwise.h"
 #include "cpu/kernels/depthwise_quads.inl"
+#include "cpu/kernels/depthwise_row_sums.inl"
 #include "cpu/kernels/depthwise_rows.inl"
 #include "cpu/kernels/depthwise_sums.inl"
 #include "cpu/kernels/vec.h"
@@ -83,6 +84,7 @@ constexpr DepthwiseKernels kDepthwise = {
     {},
 #endif
     {FC_TAPS(depthwise_sums, 1), FC_TAPS(depthwise_sums, 2)},
+    {depthwise_row_sums<2>, depthwise_row_sums<4>},
     depthwise_row,
     depthwise_weight,
 };

@@ -119,28 +119,37 @@ void depthwise_sum_channels(const DepthwiseSums* d, int64_t line, const Depthwis
     depthwise_sum_lines<TAPS, STRIDE, LINES, false>(d, line, run, c, (int)(d->channels - c));
 }
 
+/// Calls f(run) for the runs of a row of dy.
+template <int TAPS, int STRIDE, class F>
+FC_INLINE void depthwise_each_run(int64_t first, int64_t extent, int64_t pixels, int64_t step, F&& f) {
+  const int64_t from = first < 0 ? (-first + STRIDE - 1) / STRIDE : 0;
+  const int64_t room = extent - TAPS - first, to = room < 0 ? 0 : room / STRIDE + 1;
+  const int64_t longest = depthwise_longest_run(step), runs = (pixels + longest - 1) / longest;
+  for (int64_t k = 0; k < runs; ++k) {
+    DepthwiseRun run;
+    run.first = pixels * k / runs;
+    run.last = pixels * (k + 1) / runs;
+    run.inside = from < run.first ? run.first : from < run.last ? from : run.last;
+    run.outside = to < run.inside ? run.inside : to < run.last ? to : run.last;
+    f(run);
+  }
+}
+
 template <int TAPS, int STRIDE>
 void depthwise_sums(const DepthwiseSums* d) {
   constexpr int kTogether = TAPS <= 3 ? 3 : TAPS <= 5 ? 2 : 1;  // ten sums and a pixel: they fit 16 registers
-  const int64_t from = d->first < 0 ? (-d->first + STRIDE - 1) / STRIDE : 0;
-  const int64_t room = d->extent - TAPS - d->first, to = room < 0 ? 0 : room / STRIDE + 1;
-  const int64_t longest = depthwise_longest_run(d->line_step);
-  const int64_t runs = (d->pixels + longest - 1) / longest;
-  for (int64_t k = 0; k < runs; ++k) {
-    DepthwiseRun run;
-    run.first = d->pixels * k / runs;
-    run.last = d->pixels * (k + 1) / runs;
-    run.inside = from < run.first ? run.first : from < run.last ? from : run.last;
-    run.outside = to < run.inside ? run.inside : to < run.last ? to : run.last;
-    int64_t line = 0;
-    for (; line + kTogether <= d->line_count; line += kTogether)
-      depthwise_sum_channels<TAPS, STRIDE, kTogether>(d, line, run);
-    if (kTogether > 2 && line + 2 == d->line_count) {
-      depthwise_sum_channels<TAPS, STRIDE, 2>(d, line, run);
-      line += 2;
-    }
-    for (; line < d->line_count; ++line) depthwise_sum_channels<TAPS, STRIDE, 1>(d, line, run);
-  }
+  depthwise_each_run<TAPS, STRIDE>(
+      d->first, d->extent, d->pixels,
+      d->line_step, [&](const DepthwiseRun& run) __attribute__((always_inline)) {
+        int64_t line = 0;
+        for (; line + kTogether <= d->line_count; line += kTogether)
+          depthwise_sum_channels<TAPS, STRIDE, kTogether>(d, line, run);
+        if (kTogether > 2 && line + 2 == d->line_count) {
+          depthwise_sum_channels<TAPS, STRIDE, 2>(d, line, run);
+          line += 2;
+        }
+        for (; line < d->line_count; ++line) depthwise_sum_channels<TAPS, STRIDE, 1>(d, line, run);
+      });
 }
 
 }  // namespace
