@@ -293,3 +293,17 @@ def test_depthwise_rows_by_fours(height: int, stride: int) -> None:
             y = _core.conv_forward("conv2d", x, w, None, g, request)
             both.append((y.numpy(), _core.conv_backward_input("conv2d", x.shape, w, y, g, request).numpy()))
         assert all(np.array_equal(got, want) for got, want in zip(*both, strict=True)), padding
+
+
+@pytest.mark.parametrize("padding", [0, 1, 2])
+def test_depthwise_long_rows_from_memory(padding: int) -> None:
+    """At stride 2, tensors too large for caches are walked pixel by pixel."""
+    rng = np.random.default_rng(padding)
+    x = with_memory_order(rng.integers(-3, 4, (8, 37, 101, 90)), 1)
+    w = with_memory_order(rng.integers(-3, 4, (37, 1, 3, 3)), 0)
+    g = _core.ConvGeometry((2, 2), (1, 1), (padding,) * 2, (padding,) * 2, 37, "zeros")
+    got, want = (
+        _core.conv_forward("conv2d", x, w, None, g, _core.AlgoRequest(name, True, None)).numpy()
+        for name in ("depthwise", "direct")
+    )
+    assert np.array_equal(got, want)

@@ -44,9 +44,9 @@ int64_t forward_lines(const ConvProblem& p, const DepthwiseSpace& space, const D
   return count;
 }
 
-/// Lines for four rows of y from h on; there may be fewer.
-void forward_quad_lines(const ConvProblem& p, const DepthwiseLines& x, int64_t n, int64_t d, int64_t h,
-                        int64_t rows, const DepthwiseScratch& s, DepthwiseQuad* q) {
+/// Lines for up to four rows of y of a 3x3 filter.
+void forward_square_lines(const ConvProblem& p, const DepthwiseLines& x, int64_t n, int64_t d, int64_t h,
+                          int64_t rows, const DepthwiseScratch& s, DepthwiseQuad* q) {
   const int64_t stride = p.stride[1], reach = 3 + (rows - 1) * stride, step = rows * stride;
   const int64_t id = conv_input_index(d, 0, p.stride[0], p.dilation[0], p.pad_low[0], p.in[0], p.pad_mode);
   for (int64_t i = 0; id >= 0 && i < reach; ++i) {
@@ -65,7 +65,7 @@ struct Forward {
   const DepthwiseLines& x;
   const Volume y, residual;
 
-  /// What pairs and quads of rows have in common; the kernel finishes unless there is a residual.
+  /// What all groups of rows have in common; the kernel finishes unless there is a residual.
   DepthwiseRows common(const DepthwiseScratch& s) const {
     DepthwiseRows k = depthwise_rows_of(p, s, x);
     k.first = -p.pad_low[2];
@@ -106,19 +106,20 @@ struct Forward {
     for (int64_t o = 0; o < rows; ++o) finish(out(n, d, h, o, s), n, d, h + o);
   }
 
-  void quad(int64_t plane, int64_t h, int64_t rows, int slot) const {
+  /// Rows of a 3x3 filter.
+  void square(int64_t plane, int64_t h, int64_t rows, int slot, DepthwiseQuadFn kernel) const {
     const int64_t n = plane / p.out[0], d = plane % p.out[0];
     const DepthwiseScratch s(p, space, slot);
     DepthwiseQuad q{};
     q.rows = common(s);
-    forward_quad_lines(p, x, n, d, h, rows, s, &q);
+    forward_square_lines(p, x, n, d, h, rows, s, &q);
     q.filter = space.filters;
     q.filter_row = 3 * p.C;
     for (int64_t o = 0; o < rows; ++o) q.out[o] = out(n, d, h, o, s).pixels;
     const DepthwiseOut first = out(n, d, h, 0, s);
     q.rows.out_step = first.step;
     if (s.ahead && first.in_place && h + 2 * rows <= p.out[1]) q.rows.out_ahead = rows * y.axis[1];
-    kernels().depthwise.quads[p.stride[2] - 1](&q);
+    kernel(&q);
     for (int64_t o = 0; o < rows; ++o) finish(out(n, d, h, o, s), n, d, h + o);
   }
 };
@@ -139,14 +140,14 @@ void run_forward(const ConvArgs& args, const DepthwiseSpace& space) {
           depthwise_forward_row(args, space, x, work.y, work.residual, row, slot);
         },
         args.threads);
-  const bool quads = space.together == 4 && kernels().depthwise.quads[0];
-  const DepthwiseStrips strips(p.N * p.out[0], p.out[1], p.out[2], p.K, quads ? 4 : 2);
+  const DepthwiseQuadFn square = depthwise_kernel(space.way, p.stride[2]);
+  const DepthwiseStrips strips(p.N * p.out[0], p.out[1], p.out[2], p.K, square ? space.together : 2);
   parallel_for(
       p.N * p.out[0] * strips.count,
       [&](int64_t task, int slot) {
         DepthwiseScratch(p, space, slot).forget();
         strips.each(task, [&](int64_t plane, int64_t h, int64_t rows) {
-          quads ? work.quad(plane, h, rows, slot) : work.pair(plane, h, rows, slot);
+          square ? work.square(plane, h, rows, slot, square) : work.pair(plane, h, rows, slot);
         });
       },
       args.threads);
@@ -154,16 +155,19 @@ void run_forward(const ConvArgs& args, const DepthwiseSpace& space) {
 
 }  // namespace
 
-bool DepthwiseSpace::takes_quads(const ConvProblem& p, Pass pass) {
+DepthwiseWay depthwise_way(const ConvProblem& p, Pass pass) {
   constexpr int64_t kLeastGroups = 4;  // of a batch: few images would leave threads without work
-  constexpr int64_t kLongRow = 32;     // from memory, such rows come faster two at a time
-  const bool forward = pass == Pass::forward,
-             small = p.filter[0] == 1 && p.filter[1] == 3 && p.filter[2] == 3;
+  constexpr int64_t kLongRow = 32;
+  const bool forward = pass == Pass::forward;
+  const bool square = p.filter[0] == 1 && p.filter[1] == 3 && p.filter[2] == 3 && p.dilation[1] == 1 &&
+                      p.dilation[2] == 1 && p.stride[1] == p.stride[2] &&
+                      p.stride[2] <= (forward ? kDepthwiseStrides : 1) && depthwise_rows_are_plain(p);
+  if (pass == Pass::backward_weight || !square) return DepthwiseWay::pairs;
   const int64_t(&extent)[3] = forward ? p.out : p.in;
-  if (depthwise_from_memory(p) && extent[2] > kLongRow) return false;
-  return pass != Pass::backward_weight && small && p.dilation[1] == 1 && p.dilation[2] == 1 &&
-         p.stride[1] == p.stride[2] && p.stride[2] <= (forward ? kDepthwiseStrides : 1) &&
-         depthwise_rows_are_plain(p) && p.N * extent[0] * depthwise_div_up(extent[1], 4) >= kLeastGroups;
+  if (depthwise_from_memory(p) && extent[2] > kLongRow)
+    return p.stride[2] == 2 ? DepthwiseWay::by_pixel : DepthwiseWay::pairs;
+  const int64_t groups = p.N * extent[0] * depthwise_div_up(extent[1], 4);
+  return groups >= kLeastGroups ? DepthwiseWay::quads : DepthwiseWay::pairs;
 }
 
 void depthwise_pack_filters(const ConvProblem& p, const Volume& w, float* dst) {

@@ -20,9 +20,21 @@ inline int64_t depthwise_copy_step(int64_t channels) {
   return depthwise_is_crowded(channels) ? channels + 16 : channels;
 }
 
+/// How rows of outputs are computed: two at a time whatever the filter; of 3x3 filters also two at a time in the order of
+/// memory (at stride 2), or four where the instruction set has the kernel for it. A function of the problem.
+enum class DepthwiseWay { pairs, by_pixel, quads };
+DepthwiseWay depthwise_way(const ConvProblem& p, Pass pass);
+/// nullptr: pairs.
+inline DepthwiseQuadFn depthwise_kernel(DepthwiseWay way, int64_t stride) {
+  const DepthwiseKernels& k = kernels().depthwise;
+  if (way == DepthwiseWay::by_pixel) return k.by_pixel;
+  return way == DepthwiseWay::quads ? k.quads[stride - 1] : nullptr;
+}
+
 /// Workspace: filters and vectors, partial sums, and for each thread lists of lines and lines gathered from elsewhere.
 struct DepthwiseSpace {
   float *filters, *vectors, *scale, *bias, *padded, *partial, *scratch;
+  DepthwiseWay way;
   int64_t together;            // rows of outputs
   int64_t lines, plane_lines;  // that those read, at most: of all planes (depth), of one
   size_t list_floats, line_floats, out_floats, scratch_floats, bytes;  // of lists, one copied line, ...
@@ -38,7 +50,8 @@ struct DepthwiseSpace {
     bias = arena.take(p.epilogue.bias ? p.K : 0);
     padded = arena.take(fold ? p.N * inner.in_pixels() * p.C : 0);
     partial = arena.take(pass == Pass::backward_weight ? splits(p) * p.taps() * p.C : 0);
-    together = pass == Pass::backward_weight || takes_quads(p, pass) ? 4 : 2;
+    way = depthwise_way(p, pass);
+    together = pass == Pass::backward_weight || way == DepthwiseWay::quads ? 4 : 2;
     plane_lines = std::min(together * p.filter[1], (p.filter[1] - 1) * p.dilation[1] + 1 +
                                                        (together - 1) * std::max(p.stride[1], int64_t(1)));
     lines = p.filter[0] * plane_lines;
@@ -53,8 +66,6 @@ struct DepthwiseSpace {
     scratch = arena.take(threads * scratch_floats);
     bytes = arena.bytes();
   }
-  /// Whether rows are computed by fours, where the instruction set has the kernel for it: 3x3, and work for some threads.
-  static bool takes_quads(const ConvProblem& p, Pass pass);
   /// Partial sums of backward_weight: a function of the problem. Each is worth a few hundred pixels.
   static int64_t splits(const ConvProblem& p) {
     const int64_t rows = p.N * p.out[0] * p.out[1];

@@ -35,9 +35,9 @@ int64_t backward_lines(const ConvProblem& p, const DepthwiseSpace& space, const 
   return count;
 }
 
-/// Lines of dy for four rows of dx at stride 1.
-void backward_quad_lines(const ConvProblem& p, const DepthwiseLines& dy, int64_t n, int64_t d, int64_t h,
-                         int64_t rows, const DepthwiseScratch& s, DepthwiseQuad* q) {
+/// Lines of dy for up to four rows of dx of a 3x3 filter at stride 1.
+void backward_square_lines(const ConvProblem& p, const DepthwiseLines& dy, int64_t n, int64_t d, int64_t h,
+                           int64_t rows, const DepthwiseScratch& s, DepthwiseQuad* q) {
   const int64_t od = d + p.pad_low[0];
   if (od % p.stride[0] != 0 || od / p.stride[0] >= p.out[0]) return;
   for (int64_t i = 0; i < rows + 2; ++i) {
@@ -79,9 +79,10 @@ void backward_input_pair(const ConvProblem& p, const DepthwiseSpace& space, cons
   if (rows > 1) second.store(p.in[2], p.C);
 }
 
-/// Four rows of dx at stride 1.
-void backward_input_quad(const ConvProblem& p, const DepthwiseSpace& space, const DepthwiseLines& dy,
-                         const Volume& dx, int64_t plane, int64_t h, int64_t rows, int slot) {
+/// Rows of dx of a 3x3 filter at stride 1.
+void backward_input_square(const ConvProblem& p, const DepthwiseSpace& space, const DepthwiseLines& dy,
+                           const Volume& dx, int64_t plane, int64_t h, int64_t rows, int slot,
+                           DepthwiseQuadFn kernel) {
   const int64_t n = plane / p.in[0], d = plane % p.in[0];
   const DepthwiseScratch s(p, space, slot);
   const ConvPhase phase = conv_phase(p, 2, 0);
@@ -90,14 +91,14 @@ void backward_input_quad(const ConvProblem& p, const DepthwiseSpace& space, cons
   q.rows.first = phase.offset;
   q.rows.filter_step = -phase.tap_down * p.C;
   q.rows.pixels = p.in[2];
-  backward_quad_lines(p, dy, n, d, h, rows, s, &q);
+  backward_square_lines(p, dy, n, d, h, rows, s, &q);
   q.filter = space.filters + (6 + phase.tap_first) * p.C;  // the last row's
   q.filter_row = -3 * p.C;
   const auto out = [&](int64_t o) { return DepthwiseOut(dx, n, d, h + o, p.C, s.out + o * p.in[2] * p.C); };
   for (int64_t o = 0; o < rows; ++o) q.out[o] = out(o).pixels;
   q.rows.out_step = out(0).step;
   if (s.ahead && out(0).in_place && h + 2 * rows <= p.in[1]) q.rows.out_ahead = rows * dx.axis[1];
-  kernels().depthwise.quads[0](&q);
+  kernel(&q);
   for (int64_t o = 0; o < rows; ++o) out(o).store(p.in[2], p.C);
 }
 
@@ -112,15 +113,18 @@ void depthwise_backward_input(const ConvArgs& args, const DepthwiseSpace& space)
   const Volume dx = volume(args.x), target = fold ? channels_last_volume(space.padded, inner.in, p.C) : dx;
   depthwise_pack_filters(p, volume(args.w), space.filters);
   if (plain) {
-    const bool quads = space.together == 4 && kernels().depthwise.quads[0];
-    const DepthwiseStrips strips(p.N * inner.in[0], inner.in[1], inner.in[2], p.C, quads ? 4 : 2);
+    const DepthwiseQuadFn square = depthwise_kernel(space.way, p.stride[2]);
+    const DepthwiseStrips strips(p.N * inner.in[0], inner.in[1], inner.in[2], p.C,
+                                 square ? space.together : 2);
     parallel_for(
         p.N * inner.in[0] * strips.count,
         [&](int64_t task, int slot) {
           DepthwiseScratch(inner, space, slot).forget();
           strips.each(task, [&](int64_t plane, int64_t h, int64_t rows) {
-            (quads ? backward_input_quad : backward_input_pair)(inner, space, dy, target, plane, h, rows,
-                                                                slot);
+            if (square)
+              backward_input_square(inner, space, dy, target, plane, h, rows, slot, square);
+            else
+              backward_input_pair(inner, space, dy, target, plane, h, rows, slot);
           });
         },
         args.threads);

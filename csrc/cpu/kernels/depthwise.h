@@ -35,8 +35,8 @@ struct DepthwiseRows {
   float low, high;
 };
 
-/// Four neighbouring rows of outputs of a 3x3 filter with the same stride of rows and columns; row o reads the lines from
-/// o * stride on, three of them.
+/// Up to four neighbouring rows of outputs of a 3x3 filter with the same stride of rows and columns; row o reads the lines
+/// from o * stride on, three of them.
 struct DepthwiseQuad {
   DepthwiseRows rows;  ///< but for its lines and out
   const float*
@@ -89,7 +89,8 @@ using DepthwiseSumsFn = void (*)(const DepthwiseSums*);
 
 struct DepthwiseKernels {
   DepthwiseRowsFn rows[kDepthwiseStrides][kDepthwiseTaps];  ///< [stride - 1][taps - 1]
-  DepthwiseQuadFn quads[kDepthwiseStrides];                 ///< [stride - 1], nullptr where registers are few
+  DepthwiseQuadFn quads[kDepthwiseStrides];  ///< [stride - 1] of four rows, nullptr where registers are few
+  DepthwiseQuadFn by_pixel;                  ///< of two rows at stride 2, in the order of memory
   DepthwiseSumsFn sums[kDepthwiseStrides][kDepthwiseTaps];
   DepthwiseRowSumsFn row_sums[2];  ///< two rows, four
   /// out[pixel, c] = sum over taps of source[tap][pixel, c] * filter[tap][c], one chain in the order of the taps.

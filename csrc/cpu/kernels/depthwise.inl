@@ -79,10 +79,11 @@ void depthwise_weight(const float* x, int64_t x_step, const float* dy, int64_t d
 constexpr DepthwiseKernels kDepthwise = {
     {FC_TAPS(depthwise_rows, 1), FC_TAPS(depthwise_rows, 2)},
 #if defined(FC_VEC_AVX512) || defined(FC_VEC_NEON)
-    {depthwise_quads<1>, depthwise_quads<2>},
+    {depthwise_quads<1, 4, 4>, depthwise_quads<2, 4, 4>},
 #else
     {},
 #endif
+    depthwise_quads<2, 2, 1>,
     {FC_TAPS(depthwise_sums, 1), FC_TAPS(depthwise_sums, 2)},
     {depthwise_row_sums<2>, depthwise_row_sums<4>},
     depthwise_row,

@@ -80,17 +80,17 @@ FC_INLINE void depthwise_line(const DepthwiseLine& line, const DepthwiseBlock& b
   }
 }
 
-template <DepthwiseTests T>
+template <DepthwiseTests T, int PIXELS>
 FC_INLINE void depthwise_store(const DepthwiseRows* d, float* out, const DepthwiseBlock& b,
-                               Vec (&sum)[kDepthwisePixels]) {
-  const DepthwisePointers<kDepthwisePixels> to(out + b.channel, b.out_step);
+                               Vec (&sum)[PIXELS]) {
+  const DepthwisePointers<PIXELS> to(out + b.channel, b.out_step);
   Vec scale = vset(1.0f), bias = vzero();
   if (d->scale) scale = load_tested<T>(d->scale + b.channel, b.lanes);
   if (d->bias) bias = load_tested<T>(d->bias + b.channel, b.lanes);
   const Vec low = vset(d->low), high = vset(d->high);
   const int64_t ahead = d->out_ahead;
 #pragma GCC unroll 4
-  for (int i = 0; i < kDepthwisePixels; ++i) {
+  for (int i = 0; i < PIXELS; ++i) {
     if (T != kInside && i >= b.pixels) continue;
     const Vec y = vmin(high, vmax(low, d->bias ? vfma(sum[i], scale, bias) : sum[i]));
     float* at = const_cast<float*>(to.at(i));
@@ -132,30 +132,29 @@ int64_t depthwise_vectors(const DepthwiseRows* d, int64_t pixel, int64_t column,
 }
 
 /// Calls f(pixel, column, block, inside, first, last) for the blocks of a row, of channels first .. last - 1 each.
-template <int TAPS, int STRIDE, class F>
+template <int TAPS, int STRIDE, int PIXELS, class F>
 FC_INLINE void depthwise_each_block(const DepthwiseRows* d, F&& f) {
-  constexpr int kColumns = (kDepthwisePixels - 1) * STRIDE + TAPS;
+  constexpr int kColumns = (PIXELS - 1) * STRIDE + TAPS;
   for (int64_t first = 0; first < d->channels; first += d->channel_block) {
     const int64_t last = first + d->channel_block < d->channels ? first + d->channel_block : d->channels;
-    for (int64_t pixel = 0; pixel < d->pixels; pixel += kDepthwisePixels) {
+    for (int64_t pixel = 0; pixel < d->pixels; pixel += PIXELS) {
       // A short last block moves back over pixels that are done: computed again, to the same bits.
-      if (d->pixels - pixel < kDepthwisePixels && d->pixels >= kDepthwisePixels)
-        pixel = d->pixels - kDepthwisePixels;
+      if (d->pixels - pixel < PIXELS && d->pixels >= PIXELS) pixel = d->pixels - PIXELS;
       DepthwiseBlock b;
       b.line_step = d->line_step, b.filter_step = d->filter_step, b.out_step = d->out_step;
-      b.pixels = d->pixels - pixel < kDepthwisePixels ? (int)(d->pixels - pixel) : kDepthwisePixels;
+      b.pixels = d->pixels - pixel < PIXELS ? (int)(d->pixels - pixel) : PIXELS;
       const int64_t column = d->first + pixel * STRIDE, columns = d->extent - column;
       b.low = column >= 0 ? 0 : column < -kColumns ? kColumns : (int)-column;
       b.high = columns < 0 ? 0 : columns < kColumns ? (int)columns : kColumns;
       b.lanes = kLanes;
-      f(pixel, column, b, b.low == 0 && b.high == kColumns && b.pixels == kDepthwisePixels, first, last);
+      f(pixel, column, b, b.low == 0 && b.high == kColumns && b.pixels == PIXELS, first, last);
     }
   }
 }
 
 template <int TAPS, int STRIDE>
 void depthwise_rows(const DepthwiseRows* d) {
-  depthwise_each_block<TAPS, STRIDE>(
+  depthwise_each_block<TAPS, STRIDE, kDepthwisePixels>(
       d, [&](int64_t pixel, int64_t column, DepthwiseBlock b, bool inside, int64_t first,
              int64_t last) __attribute__((always_inline)) {
         b.channel = inside ? depthwise_vectors<TAPS, STRIDE, kInside>(d, pixel, column, b, first, last)
