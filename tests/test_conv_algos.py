@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers import isa as set_isa
+from helpers import isas
 
 import fastcnn
 from fastcnn import functional as F
@@ -276,10 +278,11 @@ def test_expanded_operands_of_a_pointwise_convolution(axes):
         np.testing.assert_array_equal(*gradients, err_msg=name)
 
 
+@pytest.mark.parametrize("name", isas())
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("height", range(1, 11))
-def test_depthwise_rows_by_fours(height: int, stride: int) -> None:
-    """Three-by-three filters take four rows of outputs at a time: any remainder, any padding, any memory order."""
+def test_depthwise_rows_by_fours(height: int, stride: int, name: str) -> None:
+    """Three-by-three filters take up to four rows at a time: any remainder, any padding, any memory order."""
     rng = np.random.default_rng(height)
     for padding, width, channels in ((0, 11, 16), (1, 3, 35), (2, 9, 20)):
         if height + 2 * padding < 3:
@@ -288,22 +291,28 @@ def test_depthwise_rows_by_fours(height: int, stride: int) -> None:
         w = with_memory_order(rng.integers(-3, 4, (channels, 1, 3, 3)), 0)
         g = _core.ConvGeometry((stride, stride), (1, 1), (padding,) * 2, (padding,) * 2, channels, "zeros")
         both = []
-        for name in ("depthwise", "direct"):
-            request = _core.AlgoRequest(name, True, None)
-            y = _core.conv_forward("conv2d", x, w, None, g, request)
-            both.append((y.numpy(), _core.conv_backward_input("conv2d", x.shape, w, y, g, request).numpy()))
+        for algo in ("depthwise", "direct"):
+            request = _core.AlgoRequest(algo, True, None)
+            with set_isa(name):
+                y = _core.conv_forward("conv2d", x, w, None, g, request)
+                dy = with_memory_order(np.sign(y.numpy()), 1)
+                dx = _core.conv_backward_input("conv2d", x.shape, w, dy, g, request)
+                dw = _core.conv_backward_weight("conv2d", x, w.shape, dy, g, request)
+            both.append([t.numpy() for t in (y, dx, dw)])
         assert all(np.array_equal(got, want) for got, want in zip(*both, strict=True)), padding
 
 
+@pytest.mark.parametrize("name", isas())
 @pytest.mark.parametrize("padding", [0, 1, 2])
-def test_depthwise_long_rows_from_memory(padding: int) -> None:
+def test_depthwise_long_rows_from_memory(padding: int, name: str) -> None:
     """At stride 2, tensors too large for caches are walked pixel by pixel."""
     rng = np.random.default_rng(padding)
     x = with_memory_order(rng.integers(-3, 4, (8, 37, 101, 90)), 1)
     w = with_memory_order(rng.integers(-3, 4, (37, 1, 3, 3)), 0)
     g = _core.ConvGeometry((2, 2), (1, 1), (padding,) * 2, (padding,) * 2, 37, "zeros")
-    got, want = (
-        _core.conv_forward("conv2d", x, w, None, g, _core.AlgoRequest(name, True, None)).numpy()
-        for name in ("depthwise", "direct")
-    )
+    with set_isa(name):
+        got, want = (
+            _core.conv_forward("conv2d", x, w, None, g, _core.AlgoRequest(algo, True, None)).numpy()
+            for algo in ("depthwise", "direct")
+        )
     assert np.array_equal(got, want)

@@ -92,6 +92,31 @@ def test_auto_takes_it_for_few_filters() -> None:
             assert chosen((8, 3, 224, 224), (64, 3, 7, 7), stride=2, padding=3) != "planar"
             assert chosen((64, 1, 28, 28), (32, 1, 3, 3), padding=1) != "planar"
             assert chosen((8, 16, 64, 64), (3, 16, 3, 3), padding=1) != "planar"
+            # one pixel fills a lane of a vector, and many filters vectors of their own
+            assert chosen((1, 128, 1, 1), (1024, 128, 1, 1)) != "planar"
+            assert chosen((8, 24, 1, 1), (96, 24, 1, 1)) != "planar"
+            assert chosen((1, 128, 7, 7), (512, 128, 1, 1)) != "planar"
+            assert chosen((1, 1, 1024, 1024), (4, 1, 7, 7), padding=3) != "planar"  # one task
+
+
+@pytest.mark.parametrize("activation", ["copy", "relu"])
+def test_a_residual_has_the_bits_of_an_addition(activation: str) -> None:
+    x, w, bias, residual = (fastcnn.randn(*s) for s in ((2, 3, 9, 14), (5, 3, 3, 3), (5,), (2, 5, 9, 14)))
+    g = _core.ConvGeometry((1, 1), (1, 1), (1, 1), (1, 1), 1, "zeros")
+    request = _core.AlgoRequest("planar", True, None)
+    fused = _core.conv_forward_fused(
+        "conv2d", x, w, bias, residual, None, None, "copy", activation, g, request
+    )
+    apart = F.conv2d(x, w, bias, padding=1, algo={"forward": "planar"}) + residual
+    assert bits(fused) == bits(F.relu(apart) if activation == "relu" else apart)
+
+
+def test_images_far_larger_than_their_filters_say() -> None:
+    """Padding makes planes of 2^64 cells: another row computes it."""
+    x, w = fastcnn.ones(100, 1, 1, 1), fastcnn.ones(4, 1, 4, 4)
+    assert F.conv2d(x, w, dilation=1431655765, padding="same").shape == (100, 4, 1, 1)
+    with pytest.raises(ValueError, match="16 MiB"):
+        F.conv2d(x, w, dilation=1431655765, padding="same", algo={"forward": "planar"})
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ namespace fastcnn::cpu {
 
 const std::vector<ConvAlgo>& conv_algos();
 
-// conv_depthwise.cpp: float32, one filter per channel; two rows at a time, lanes are channels.
+// conv_depthwise.cpp: float32, one filter per channel; some rows at a time, lanes are channels.
 const char* conv_depthwise_unsupported(const ConvProblem&, Pass, const DeviceProps&);
 size_t conv_depthwise_workspace_bytes(const ConvProblem&, Pass, const DeviceProps&);
 double conv_depthwise_cost(const ConvProblem&, Pass, const DeviceProps&);

@@ -194,7 +194,7 @@ struct DepthwiseOut {
 
 inline int64_t depthwise_div_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-/// Rows of outputs in strips of groups. A function of the problem.
+/// Rows of outputs in strips of groups. A function of the problem and of how many rows the kernel takes.
 struct DepthwiseStrips {
   static constexpr int64_t kFloats = 65536;
   // Strips at least. Where lines are copied, fewer strips copy fewer lines twice.

@@ -15,9 +15,12 @@
 namespace fastcnn::cpu {
 namespace {
 
-constexpr int64_t kMostSegments = 128;  // rows of filters, one per channel and r
-constexpr int64_t kRun = 256;           // outputs of each filter at a time, in the nearest cache
-constexpr int64_t kSlack = 64;          // the GEMM kernel reads whole vectors
+constexpr int64_t kMostSegments = 128;             // rows of filters, one per channel and r
+constexpr int64_t kMostFilters = 128;              // far above what it is good for
+constexpr int64_t kMostFloats = int64_t(4) << 20;  // of an image's planes
+constexpr int64_t kFewImages = 4;                  // which are the tasks
+constexpr int64_t kRun = 256;                      // outputs of each filter at a time, in the nearest cache
+constexpr int64_t kSlack = 64;                     // the GEMM kernel reads whole vectors
 
 struct Planes {
   int64_t height, width;     ///< with padding
@@ -46,7 +49,7 @@ struct Space {
     planes_floats = (p.C * planes.plane + kSlack + 15) / 16 * 16;
     line_floats = p.C == 1 ? 0 : (planes.width * p.C + 15) / 16 * 16;
     scratch_floats = planes_floats + line_floats + p.K * kRun;
-    scratch = arena.take(threads * scratch_floats);
+    scratch = arena.take(std::min<int64_t>(threads, p.N * p.in[0]) * scratch_floats);  // an image is a task
     bytes = arena.bytes();
   }
 };
@@ -77,6 +80,8 @@ struct Run {
   const Volume x, y, residual;
   /// More than a bias and bounds becomes of the sums.
   bool finishes() const { return p.epilogue.scale || p.epilogue.residual; }
+  /// Sums begin at the bias, with a residual or without.
+  bool begins_at_bias() const { return p.epilogue.bias && !p.epilogue.scale; }
 
   /// An image to planes.
   void load(int64_t image, float* to, float* line) const {
@@ -121,7 +126,7 @@ struct Run {
     t.c_row = kRun;
     t.k = taps;
     t.m = int(p.K);
-    t.accumulate = p.epilogue.bias && !finishes();  // the bias is where sums begin
+    t.accumulate = begins_at_bias();
     t.segment = segment;
     t.segments = int(p.C * rows);
     if (!finishes() && (finish.low > -INFINITY || finish.high < INFINITY)) t.finish = &finish;
@@ -138,9 +143,10 @@ struct Run {
     const float low = p.epilogue.low(), high = p.epilogue.high();
     for (int64_t k = 0; k < p.K; ++k) {
       float* sum = sums + k * kRun;
-      const float scale = p.epilogue.scale ? space.scale[k] : 1.0f,
-                  bias = p.epilogue.bias ? space.bias[k] : 0.0f;
-      for (int64_t i = 0; i < count; ++i) sum[i] = sum[i] * scale + bias;
+      if (p.epilogue.scale) {
+        const float scale = space.scale[k], bias = p.epilogue.bias ? space.bias[k] : 0.0f;
+        for (int64_t i = 0; i < count; ++i) sum[i] = sum[i] * scale + bias;
+      }
       const float* other = residual.data + image / p.out[0] * residual.batch +
                            image % p.out[0] * residual.axis[0] + k * residual.channel;
       for (int64_t i = 0; p.epilogue.residual && i < count; ++i) {
@@ -172,7 +178,7 @@ struct Run {
     load(index, scratch, line);
     for (int64_t first = 0; first < planes.positions; first += kRun) {
       const int64_t count = std::min(kRun, planes.positions - first);
-      if (p.epilogue.bias && !finishes())
+      if (begins_at_bias())
         for (int64_t k = 0; k < p.K; ++k) std::fill_n(sums + k * kRun, count, space.bias[k]);
       multiply(scratch, first, count, sums);
       if (finishes()) finish(index, first, count, sums);
@@ -191,6 +197,10 @@ const char* conv_planar_unsupported(const ConvProblem& p, Pass pass, const Devic
   if (p.stride[1] != 1 || p.stride[2] != 1) return "stride 1 only";
   if (p.G != 1) return "one group only";
   if (p.C == 0) return "at least one input channel";
+  if (p.K > kMostFilters) return "at most 128 filters";
+  const auto padded = [&](int a) { return double(p.in[a]) + double(p.pad_low[a]) + double(p.pad_high[a]); };
+  if (double(p.C) * padded(1) * padded(2) > double(kMostFloats))
+    return "at most 16 MiB of an image, with its padding";
   if (p.C * p.filter[1] > kMostSegments) return "at most 128 rows of a filter, over all channels";
   return nullptr;
 }
@@ -207,15 +217,20 @@ ConvFilters conv_planar_filters(const ConvProblem& p, Pass pass) {
 }
 
 double conv_planar_cost(const ConvProblem& p, Pass, const DeviceProps& props) {
-  // As im2col's, with what is computed between rows; one filter keeps half of the arithmetic busy. Then the copies.
+  // As im2col's, in whole vectors and with what is computed between rows; one filter keeps half of the arithmetic busy.
+  // Then the filters and the copies. A few large images would leave threads without work.
   const Planes planes(p);
   const double lanes = props.isa == "avx512" ? 16 : props.isa == "avx2" ? 8 : 4;
   const double gflops = lanes * (lanes > 4 ? 6 : 3);
-  const double between = double(planes.positions) / double(std::max<int64_t>(1, p.out[1] * p.out[2]));
+  const double outputs = double(std::max<int64_t>(1, p.out[1] * p.out[2]));
+  const double waste = std::ceil(double(planes.positions) / lanes) * lanes / outputs;
   const double busy = std::min(1.0, double(std::max<int64_t>(p.K, 1)) / 2);
   const double images = double(p.N * p.in[0]), read = 4.0 * images * double(planes.plane) * double(p.C),
-               written = 4.0 * images * double(p.out[1] * p.out[2]) * double(p.K);
-  return 4.0 + (p.flops() * between / busy / gflops + read / 4 + written / 10) / 1e3;
+               written = 4.0 * images * outputs * double(p.K);
+  const double packed = 4.0 * double(p.K) * double(planes.filter);
+  const double compute = std::max(p.flops() * waste / busy / gflops, packed / 15) + packed / 10;
+  const double us = (compute + read / 4 + written / 10) / 1e3;
+  return 4.0 + (us > 1000 ? us * std::max(1.0, double(kFewImages) / std::max(images, 1.0)) : us);
 }
 
 void conv_planar_run(const ConvArgs& args, Pass, void*) {
