@@ -7,11 +7,10 @@
 //
 // Memory bounds it: two rows of outputs are computed together, four where registers allow, so that each line is read for
 // all of them while it is near, and a task is a strip of such groups.
-#include "cpu/conv_depthwise.h"
-
 #include <cmath>
 
 #include "cpu/conv_algos.h"
+#include "cpu/conv_depthwise_strips.h"
 #include "cpu/thread_pool.h"
 
 namespace fastcnn::cpu {
@@ -82,45 +81,31 @@ struct Forward {
   DepthwiseOut out(int64_t n, int64_t d, int64_t h, int64_t o, const DepthwiseScratch& s) const {
     return DepthwiseOut(y, n, d, h + o, p.K, s.out + o * p.out[2] * p.K);
   }
-  /// Row h as it came from the kernel.
-  void finish(const DepthwiseOut& row, int64_t n, int64_t d, int64_t h) const {
-    if (p.epilogue.residual)
-      for (int64_t q = 0; q < p.out[2]; ++q)
-        depthwise_finish(
-            args, residual, space,
-            n * residual.batch + d * residual.axis[0] + h * residual.axis[1] + q * residual.axis[2],
-            row.pixels + q * row.step);
-    row.store(p.out[2], p.K);
-  }
 
-  void pair(int64_t plane, int64_t h, int64_t rows, int slot) const {
-    const int64_t n = plane / p.out[0], d = plane % p.out[0];
-    const DepthwiseScratch s(p, space, slot);
-    DepthwiseRows k = common(s);
-    k.line_count = forward_lines(p, space, x, n, d, h, rows, s);
-    for (int64_t o = 0; o < rows; ++o) k.out[o] = out(n, d, h, o, s).pixels;
-    const DepthwiseOut first = out(n, d, h, 0, s);
-    k.out_step = first.step;
-    if (s.ahead && first.in_place && h + 2 * rows <= p.out[1]) k.out_ahead = rows * y.axis[1];
-    kernels().depthwise.rows[p.stride[2] - 1][p.filter[2] - 1](&k);
-    for (int64_t o = 0; o < rows; ++o) finish(out(n, d, h, o, s), n, d, h + o);
-  }
-
-  /// Rows of a 3x3 filter.
-  void square(int64_t plane, int64_t h, int64_t rows, int slot, DepthwiseQuadFn kernel) const {
+  /// Rows h .. h + rows - 1 of a plane: by `square`, or two at a time without it.
+  void group(int64_t plane, int64_t h, int64_t rows, int slot, DepthwiseQuadFn square) const {
     const int64_t n = plane / p.out[0], d = plane % p.out[0];
     const DepthwiseScratch s(p, space, slot);
     DepthwiseQuad q{};
-    q.rows = common(s);
-    forward_square_lines(p, x, n, d, h, rows, s, &q);
-    q.filter = space.filters;
-    q.filter_row = 3 * p.C;
-    for (int64_t o = 0; o < rows; ++o) q.out[o] = out(n, d, h, o, s).pixels;
+    DepthwiseRows& k = q.rows = common(s);
+    for (int64_t o = 0; o < rows; ++o) (square ? q.out : k.out)[o] = out(n, d, h, o, s).pixels;
     const DepthwiseOut first = out(n, d, h, 0, s);
-    q.rows.out_step = first.step;
-    if (s.ahead && first.in_place && h + 2 * rows <= p.out[1]) q.rows.out_ahead = rows * y.axis[1];
-    kernel(&q);
-    for (int64_t o = 0; o < rows; ++o) finish(out(n, d, h, o, s), n, d, h + o);
+    k.out_step = first.step;
+    if (s.ahead && first.in_place && h + 2 * rows <= p.out[1]) k.out_ahead = rows * y.axis[1];
+    if (square) {
+      forward_square_lines(p, x, n, d, h, rows, s, &q);
+      q.filter = space.filters;
+      q.filter_row = 3 * p.C;
+      square(&q);
+    } else {
+      k.line_count = forward_lines(p, space, x, n, d, h, rows, s);
+      kernels().depthwise.rows[p.stride[2] - 1][p.filter[2] - 1](&k);
+    }
+    for (int64_t o = 0; o < rows; ++o) {
+      const DepthwiseOut row = out(n, d, h, o, s);
+      if (p.epilogue.residual) depthwise_finish(args, residual, space, n, d, h + o, row);
+      row.store(p.out[2], p.K);
+    }
   }
 };
 
@@ -146,9 +131,8 @@ void run_forward(const ConvArgs& args, const DepthwiseSpace& space) {
       p.N * p.out[0] * strips.count,
       [&](int64_t task, int slot) {
         DepthwiseScratch(p, space, slot).forget();
-        strips.each(task, [&](int64_t plane, int64_t h, int64_t rows) {
-          square ? work.square(plane, h, rows, slot, square) : work.pair(plane, h, rows, slot);
-        });
+        strips.each(
+            task, [&](int64_t plane, int64_t h, int64_t rows) { work.group(plane, h, rows, slot, square); });
       },
       args.threads);
 }
@@ -159,14 +143,12 @@ DepthwiseWay depthwise_way(const ConvProblem& p, Pass pass) {
   constexpr int64_t kLeastGroups = 4;  // of a batch: few images would leave threads without work
   constexpr int64_t kLongRow = 32;
   const bool forward = pass == Pass::forward;
-  const bool square = p.filter[0] == 1 && p.filter[1] == 3 && p.filter[2] == 3 && p.dilation[1] == 1 &&
-                      p.dilation[2] == 1 && p.stride[1] == p.stride[2] &&
-                      p.stride[2] <= (forward ? kDepthwiseStrides : 1) && depthwise_rows_are_plain(p);
+  const bool square = depthwise_is_square(p) && p.stride[2] <= (forward ? kDepthwiseStrides : 1);
   if (pass == Pass::backward_weight || !square) return DepthwiseWay::pairs;
   const int64_t(&extent)[3] = forward ? p.out : p.in;
   if (depthwise_from_memory(p) && extent[2] > kLongRow)
     return p.stride[2] == 2 ? DepthwiseWay::by_pixel : DepthwiseWay::pairs;
-  const int64_t groups = p.N * extent[0] * depthwise_div_up(extent[1], 4);
+  const int64_t groups = p.N * extent[0] * (extent[1] + 3) / 4;
   return groups >= kLeastGroups ? DepthwiseWay::quads : DepthwiseWay::pairs;
 }
 

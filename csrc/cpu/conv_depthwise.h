@@ -1,5 +1,6 @@
 // The parts of the depthwise convolution: conv_depthwise.cpp (rows of outputs, two or four at a time),
-// conv_depthwise_input.cpp (the same for its gradient), conv_depthwise_weight.cpp (gradient of the filters), conv_depthwise_any.cpp (rows of outputs for any geometry, tap by tap).
+// conv_depthwise_input.cpp (gradient of the input, the same way), conv_depthwise_weight.cpp (gradient of the filters),
+// conv_depthwise_any.cpp (rows of outputs for any geometry, tap by tap).
 #pragma once
 
 #include <algorithm>
@@ -192,49 +193,6 @@ struct DepthwiseOut {
   }
 };
 
-inline int64_t depthwise_div_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
-/// Rows of outputs in strips of groups. A function of the problem and of how many rows the kernel takes.
-struct DepthwiseStrips {
-  static constexpr int64_t kFloats = 65536;
-  // Strips at least. Where lines are copied, fewer strips copy fewer lines twice.
-  static constexpr int64_t kStripsAtLeast = 32, kCopied = 16;
-  int64_t height, together, groups,
-      count;  ///< rows of a plane, of a group; groups of a strip; strips of a plane
-  DepthwiseStrips(int64_t planes, int64_t rows, int64_t pixels, int64_t channels, int64_t together)
-      : height(rows), together(together) {
-    const int64_t row_floats = pixels * channels, all = depthwise_div_up(rows, together);
-    const int64_t wanted = depthwise_is_crowded(channels) ? kCopied : kStripsAtLeast;
-    const int64_t enough = depthwise_div_up(wanted, std::max<int64_t>(planes, 1));
-    groups =
-        std::max<int64_t>(1, std::min(kFloats / std::max<int64_t>(together * row_floats, 1), all / enough));
-    count = depthwise_div_up(all, groups);
-  }
-  /// Calls f(plane, first row, rows) for the groups of a task.
-  template <class F>
-  void each(int64_t task, F&& f) const {
-    const int64_t plane = task / count, first = task % count * together * groups;
-    for (int64_t row = first; row < std::min(height, first + together * groups); row += together)
-      f(plane, row, std::min(together, height - row));
-  }
-};
-
-/// What all groups of rows have in common.
-constexpr int64_t kDepthwiseFilterFloats =
-    4096;  // of the filters used at a time: a third of the nearest cache
-inline DepthwiseRows depthwise_rows_of(const ConvProblem& p, const DepthwiseScratch& s,
-                                       const DepthwiseLines& source) {
-  DepthwiseRows d{};
-  d.lines = s.rows;
-  d.line_step = source.step;
-  d.extent = source.gather.axis[2].extent;
-  d.channels = p.C;
-  d.low = -__builtin_inff();
-  d.high = __builtin_inff();
-  d.channel_block = std::max<int64_t>(64, kDepthwiseFilterFloats / p.taps() / 64 * 64);
-  return d;
-}
-
 /// Positions i with 0 <= i * step + at < extent, clipped to 0 .. count.
 inline void inside_range(int64_t at, int64_t step, int64_t extent, int64_t count, int64_t* first,
                          int64_t* last) {
@@ -245,9 +203,9 @@ inline void inside_range(int64_t at, int64_t step, int64_t extent, int64_t count
 /// w as [tap][channel].
 void depthwise_pack_filters(const ConvProblem& p, const Volume& w, float* dst);
 
-/// The epilogue on one pixel.
-void depthwise_finish(const ConvArgs& args, const Volume& residual, const DepthwiseSpace& space,
-                      int64_t residual_at, float* y);
+/// The epilogue on row h of plane (n, d), whose pixels are `row`'s.
+void depthwise_finish(const ConvArgs& args, const Volume& residual, const DepthwiseSpace& space, int64_t n,
+                      int64_t d, int64_t h, const DepthwiseOut& row);
 
 /// One row of y, or of dx of a zero-padded problem: any geometry, tap by tap.
 void depthwise_forward_row(const ConvArgs& args, const DepthwiseSpace& space, const DepthwiseLines& x,
@@ -264,6 +222,12 @@ inline bool depthwise_rows_are_plain(const ConvProblem& p) {
   const bool padded = p.pad_low[2] > 0 || p.pad_high[2] > 0;
   return p.filter[2] <= kDepthwiseTaps && p.stride[2] <= kDepthwiseStrides &&
          (p.dilation[2] == 1 || p.filter[2] == 1) && (p.pad_mode == PadMode::zeros || !padded);
+}
+
+/// Such rows of 3x3 filters with one stride, for which there are kernels of their own.
+inline bool depthwise_is_square(const ConvProblem& p) {
+  return p.filter[0] == 1 && p.filter[1] == 3 && p.filter[2] == 3 && p.dilation[1] == 1 &&
+         p.dilation[2] == 1 && p.stride[1] == p.stride[2] && depthwise_rows_are_plain(p);
 }
 
 /// For DepthwiseLines of x. Fewer rows read a line where they take strides, so that only the worst are worth a copy.

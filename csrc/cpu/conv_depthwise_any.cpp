@@ -3,9 +3,10 @@
 #include "cpu/conv_depthwise.h"
 
 namespace fastcnn::cpu {
+namespace {
 
-void depthwise_finish(const ConvArgs& args, const Volume& residual, const DepthwiseSpace& space,
-                      int64_t residual_at, float* y) {
+void finish_pixel(const ConvArgs& args, const Volume& residual, const DepthwiseSpace& space,
+                  int64_t residual_at, float* y) {
   const ConvProblem& p = *args.problem;
   const float low = p.epilogue.low(), high = p.epilogue.high();
   if (p.epilogue.scale)
@@ -15,6 +16,16 @@ void depthwise_finish(const ConvArgs& args, const Volume& residual, const Depthw
   if (p.epilogue.residual)
     for (int64_t k = 0; k < p.K; ++k) y[k] += residual.data[residual_at + k * residual.channel];
   for (int64_t k = 0; k < p.K; ++k) y[k] = y[k] < low ? low : y[k] > high ? high : y[k];
+}
+
+}  // namespace
+
+void depthwise_finish(const ConvArgs& args, const Volume& residual, const DepthwiseSpace& space, int64_t n,
+                      int64_t d, int64_t h, const DepthwiseOut& row) {
+  const ConvProblem& p = *args.problem;
+  const int64_t at = n * residual.batch + d * residual.axis[0] + h * residual.axis[1];
+  for (int64_t q = 0; q < p.out[2]; ++q)
+    finish_pixel(args, residual, space, at + q * residual.axis[2], row.pixels + q * row.step);
 }
 
 void depthwise_forward_row(const ConvArgs& args, const DepthwiseSpace& space, const DepthwiseLines& x,
@@ -54,12 +65,7 @@ void depthwise_forward_row(const ConvArgs& args, const DepthwiseSpace& space, co
     isa.depthwise.row(&row);
     q += row.pixels;
   }
-  if (!p.epilogue.empty())
-    for (int64_t q = 0; q < p.out[2]; ++q)
-      depthwise_finish(
-          args, residual, space,
-          n * residual.batch + d * residual.axis[0] + h * residual.axis[1] + q * residual.axis[2],
-          out.pixels + q * out.step);
+  if (!p.epilogue.empty()) depthwise_finish(args, residual, space, n, d, h, out);
   out.store(p.out[2], p.K);
 }
 

@@ -1,7 +1,7 @@
 // Gradient of the input of a depthwise convolution:
 //   dx[i, c]   = sum over the taps that reach i of dy line [.., c] * w[tap, c], one residue class
 //     of the stride after the other, so that neighbours in a class read neighbours
-#include "cpu/conv_depthwise.h"
+#include "cpu/conv_depthwise_strips.h"
 #include "cpu/thread_pool.h"
 
 namespace fastcnn::cpu {

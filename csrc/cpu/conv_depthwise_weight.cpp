@@ -53,10 +53,7 @@ struct BackwardWeight {
   }
 
   /// Whether neighbouring rows can be added together.
-  bool takes_rows() const {
-    return p.filter[0] == 1 && p.filter[1] == 3 && p.filter[2] == 3 && p.stride[1] == 1 && p.stride[2] == 1 &&
-           p.dilation[1] == 1 && dy.in_place && depthwise_rows_are_plain(p);
-  }
+  bool takes_rows() const { return depthwise_is_square(p) && p.stride[2] == 1 && dy.in_place; }
   /// The same of `count` rows of one plane, 2 or 4.
   void rows(int64_t index, int64_t count, int64_t first, int64_t last, const DepthwiseScratch& s,
             float* sums) const {

@@ -55,11 +55,11 @@ struct Space {
 };
 
 /// Padded lines as rows of the gatherer: each pixel one row, channels its columns.
-Gather padded_lines(const ConvProblem& p, const Volume& x) {
+Gather padded_lines(const ConvProblem& p, const Planes& planes, const Volume& x) {
   Gather g = conv_input_patches(p, x);
   g.axis[1].taps = g.axis[2].taps = 1;
-  g.axis[1].outs = p.in[1] + p.pad_low[1] + p.pad_high[1];
-  g.axis[2].outs = p.in[2] + p.pad_low[2] + p.pad_high[2];
+  g.axis[1].outs = planes.height;
+  g.axis[2].outs = planes.width;
   return g;
 }
 
@@ -72,12 +72,25 @@ void copy_filters(const ConvProblem& p, const Volume& w, float* to) {
           *to++ = w.data[k * w.batch + c * w.channel + r * w.axis[1] + s * w.axis[2]];
 }
 
+/// Where image number `image`, of all batch items and depths, begins.
+float* image_of(const Volume& v, const ConvProblem& p, int64_t image) {
+  return v.data + image / p.in[0] * v.batch + image % p.in[0] * v.axis[0];
+}
+
+/// Where each row of the filters, and what it meets, begins.
+void find_segments(const ConvProblem& p, const Planes& planes, GemmSegment* segment) {
+  for (int64_t c = 0; c < p.C; ++c)
+    for (int64_t r = 0; r < p.filter[1]; ++r)
+      *segment++ = {(c * p.filter[1] + r) * p.filter[2], c * planes.plane + r * p.dilation[1] * planes.width};
+}
+
 struct Run {
   const ConvProblem& p;
   const Planes planes;
   const Space& space;
   const Gather lines;
   const Volume x, y, residual;
+  const GemmSegment* segment;
   /// More than a bias and bounds becomes of the sums.
   bool finishes() const { return p.epilogue.scale || p.epilogue.residual; }
   /// Sums begin at the bias, with a residual or without.
@@ -88,7 +101,7 @@ struct Run {
     const bool rows_are_plain = x.axis[2] == 1, pixels_are_plain = x.channel == 1;
     if (p.pad_mode != PadMode::zeros || !p.prologue.empty() || !(rows_are_plain || pixels_are_plain))
       return gather(image, to, line);
-    const float* base = x.data + image / p.in[0] * x.batch + image % p.in[0] * x.axis[0];
+    const float* base = image_of(x, p, image);
     std::fill_n(to, p.C * planes.plane, 0.0f);
     for (int64_t h = 0; h < p.in[1]; ++h) {
       const float* from = base + h * x.axis[1];
@@ -111,11 +124,6 @@ struct Run {
   }
 
   void multiply(const float* from, int64_t first, int64_t count, float* sums) const {
-    GemmSegment segment[kMostSegments];
-    const int64_t rows = p.filter[1], taps = p.filter[2];
-    for (int64_t c = 0; c < p.C; ++c)
-      for (int64_t r = 0; r < rows; ++r)
-        segment[c * rows + r] = {(c * rows + r) * taps, c * planes.plane + r * p.dilation[1] * planes.width};
     const GemmFinish finish{nullptr, nullptr, nullptr, 0, p.epilogue.low(), p.epilogue.high()};
     const GemmKernels& gemm = kernels().gemm;
     GemmTile t;
@@ -124,11 +132,11 @@ struct Run {
     t.a_col = 1;
     t.b_row = p.dilation[2];
     t.c_row = kRun;
-    t.k = taps;
+    t.k = p.filter[2];
     t.m = int(p.K);
     t.accumulate = begins_at_bias();
     t.segment = segment;
-    t.segments = int(p.C * rows);
+    t.segments = int(p.C * p.filter[1]);
     if (!finishes() && (finish.low > -INFINITY || finish.high < INFINITY)) t.finish = &finish;
     for (int64_t i = 0; i < count; i += gemm.nr) {
       t.b = from + first + i;
@@ -147,8 +155,7 @@ struct Run {
         const float scale = space.scale[k], bias = p.epilogue.bias ? space.bias[k] : 0.0f;
         for (int64_t i = 0; i < count; ++i) sum[i] = sum[i] * scale + bias;
       }
-      const float* other = residual.data + image / p.out[0] * residual.batch +
-                           image % p.out[0] * residual.axis[0] + k * residual.channel;
+      const float* other = image_of(residual, p, image) + k * residual.channel;
       for (int64_t i = 0; p.epilogue.residual && i < count; ++i) {
         const int64_t row = (first + i) / planes.width, col = (first + i) % planes.width;
         if (col < p.out[2]) sum[i] += other[row * residual.axis[1] + col * residual.axis[2]];
@@ -159,7 +166,7 @@ struct Run {
 
   /// Outputs first .. first + count - 1 of an image to y.
   void store(int64_t image, int64_t first, int64_t count, const float* sums) const {
-    float* base = y.data + image / p.out[0] * y.batch + image % p.out[0] * y.axis[0];
+    float* base = image_of(y, p, image);
     for (int64_t i = 0; i < count;) {
       const int64_t row = (first + i) / planes.width, col = (first + i) % planes.width;
       const int64_t left = std::min(p.out[2] - col, count - i);
@@ -239,9 +246,12 @@ void conv_planar_run(const ConvArgs& args, Pass, void*) {
   if (!args.filters_filled) copy_filters(p, volume(args.w), space.filters);
   if (p.epilogue.bias) conv_copy_vector(args.bias, p.K, space.bias);
   if (p.epilogue.scale) conv_copy_vector(args.filter_scale, p.K, space.scale);
-  Gather lines = padded_lines(p, volume(args.x));
+  const Planes planes(p);
+  Gather lines = padded_lines(p, planes, volume(args.x));
   conv_set_prologue(args, space.prologue, &lines);
-  const Run run{p, Planes(p), space, lines, volume(args.x), volume(args.y), volume(args.residual)};
+  GemmSegment segment[kMostSegments];
+  find_segments(p, planes, segment);
+  const Run run{p, planes, space, lines, volume(args.x), volume(args.y), volume(args.residual), segment};
   parallel_for(
       p.N * p.in[0],
       [&](int64_t image, int slot) { run.image(image, space.scratch + slot * space.scratch_floats); },

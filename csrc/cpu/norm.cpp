@@ -11,8 +11,6 @@ namespace fastcnn::cpu {
 
 namespace {
 
-constexpr int64_t kFetchBytes = 8192;
-
 #include "cpu/kernels/norm.inl"
 
 template <class T>
@@ -50,6 +48,7 @@ double* partial_of(double* partial, const NormProblem& p, int64_t o, int64_t chu
 // How far ahead rows are fetched, in elements: some KB, whole rows; 0 where a cache may hold what is read.
 template <class T>
 int64_t fetched_ahead(const NormProblem& p) {
+  constexpr int64_t kFetchBytes = 8192;
   const int64_t row = p.channels * int64_t(sizeof(T)), bytes = p.outer * p.rows * row;
   return 2 * bytes > kFarBytes ? std::max<int64_t>(1, kFetchBytes / row) * p.channels : 0;
 }
