@@ -251,6 +251,21 @@ BUGS: tuple[Bug, ...] = (
         "a NumPy array of the weights is written between two calls", "tests/test_kept_filters.py",
     ),
     bug(
+        "runs: a step of one pixel, whatever the stride", "csrc/cpu/conv_im2col_runs.cpp",
+        "to_line, p.stride[2] * p.C, z,", "to_line, p.C, z,",
+        "dx of few channels and a stride", "tests/test_conv_runs.py",
+    ),
+    bug(
+        "filter rows in blocks begin where the first one does", "csrc/cpu/kernels/gemm.inl",
+        "group[g] = block * t->block_step +", "group[g] = 0 * block * t->block_step +",
+        "filter gradients of a first layer with one channel", "tests/test_conv_algos.py",
+    ),
+    bug(
+        "interleave: the third pair of channels is the second", "csrc/cpu/kernels/interleave.inl",
+        "_mm512_permutex2var_ps(in[2 * p], index, second)", "_mm512_permutex2var_ps(in[2], index, second)",
+        "planes of six channels to pixels", "tests/test_layout_copy.py", isa="avx512",
+    ),
+    bug(
         "planar: rows of the filter without dilation", "csrc/cpu/conv_planar.cpp",
         "r * p.dilation[1] * planes.width}", "r * planes.width}", "y of dilated filters",
         "tests/test_conv_planar.py",

@@ -20,6 +20,7 @@ SHAPES = [
     (1, 2, 700, 3),
     (2, 3, 129, 37),
     (9, 1, 300),
+    *((2, channels, 16 * channels + 5) for channels in range(2, 10)),  # planes to pixels and back
 ]
 
 

@@ -57,6 +57,18 @@ PatchGemm backward_product(const ConvProblem& p, const Volume& dy, const Volume&
   return g;
 }
 
+/// Whether dx of a zero-padded problem is added up from runs; else each class is a product.
+bool is_by_runs(const ConvProblem& p) {
+  if (!conv_runs_usable(p)) return false;
+  constexpr double kWide = 0.9;  // of products with lanes along channels, which have larger tiles
+  double steps = 0;
+  conv_for_each_phase(p, [&](const ConvPhase(&phase)[3]) {
+    const PatchGemm g = backward_product(p, Volume{}, Volume{}, nullptr, nullptr, phase);
+    if (g.depth > 0) steps += patch_gemm_steps(g) * (patch_gemm_is_narrow(g) ? 1.0 : kWide);
+  });
+  return conv_runs_steps(p) < steps;
+}
+
 /// Filters packed and, where that is wanted, transposed: what may be kept.
 struct ForwardFilters {
   float *packed, *transposed;
@@ -88,30 +100,39 @@ struct ForwardSpace {
 };
 
 struct BackwardInputSpace {
-  float *filters, *transposed, *padded, *scratch;
-  size_t scratch_floats, bytes;
+  float *padded, *runs = nullptr, *filters = nullptr, *transposed = nullptr, *scratch = nullptr;
+  size_t scratch_floats = 0, bytes;
   BackwardInputSpace(const ConvProblem& p, int threads, void* base) {
     FloatArena arena(base);
-    const int64_t depth = p.taps() * p.filters_per_group(), columns = p.channels_per_group();
-    filters = arena.take(packed_filter_floats(p.G, depth, columns));
     const ConvProblem inner = conv_needs_fold(p) ? conv_with_padding_inside(p) : p;
     padded = arena.take(conv_needs_fold(p) ? p.N * inner.in_pixels() * p.C : 0);
-    scratch_floats = 0;
+    if (is_by_runs(inner))
+      runs = arena.take(conv_runs_floats(inner, threads));
+    else
+      take(inner, threads, arena);
+    bytes = arena.bytes();
+  }
+
+ private:
+  void take(const ConvProblem& inner, int threads, FloatArena& arena) {
+    const int64_t depth = inner.taps() * inner.filters_per_group(), columns = inner.channels_per_group();
+    filters = arena.take(packed_filter_floats(inner.G, depth, columns));
     bool narrow = false;
     conv_for_each_phase(inner, [&](const ConvPhase(&phase)[3]) {
       const PatchGemm g = backward_product(inner, Volume{}, Volume{}, nullptr, nullptr, phase);
       scratch_floats = std::max(scratch_floats, patch_gemm_scratch_floats(g));
       narrow = narrow || patch_gemm_is_narrow(g);
     });
-    transposed = arena.take(narrow ? packed_filter_floats(p.G, depth, columns) : 0);
+    transposed = arena.take(narrow ? packed_filter_floats(inner.G, depth, columns) : 0);
     scratch = arena.take(threads * scratch_floats);
-    bytes = arena.bytes();
   }
 };
 
-/// dx of a zero-padded problem; filters are packed already.
-void backward_input_zeros(const ConvProblem& p, const Volume& dy, const Volume& dx,
+/// dx of a zero-padded problem.
+void backward_input_zeros(const ConvProblem& p, const Volume& dy, const Volume& dx, const Volume& w,
                           const BackwardInputSpace& space, int threads) {
+  if (space.runs) return conv_runs_backward_input(p, dy, dx, w, space.runs, threads);
+  conv_pack_backward_input(p, w, space.filters, threads);
   const int64_t phases[3] = {conv_phases(p, 0), conv_phases(p, 1), conv_phases(p, 2)};
   if (p.N * p.in_pixels() * p.C == 0) return;
   int64_t phase_tasks = 0;
@@ -187,14 +208,12 @@ void conv_im2col_backward_input(const ConvArgs& args) {
   const BackwardInputSpace space(p, args.threads, args.workspace);
   const Volume dx = volume(args.x), dy = volume(args.y), w = volume(args.w);
   if (!conv_needs_fold(p)) {
-    conv_pack_backward_input(p, w, space.filters, args.threads);
-    backward_input_zeros(p, dy, dx, space, args.threads);
+    backward_input_zeros(p, dy, dx, w, space, args.threads);
     return;
   }
   const ConvProblem inside = conv_with_padding_inside(p);
   const Volume padded = channels_last_volume(space.padded, inside.in, p.C);
-  conv_pack_backward_input(inside, w, space.filters, args.threads);
-  backward_input_zeros(inside, dy, padded, space, args.threads);
+  backward_input_zeros(inside, dy, padded, w, space, args.threads);
   conv_fold_padding(p, padded, dx, args.threads);
 }
 
@@ -220,12 +239,14 @@ namespace {
 
 /// What makes a product slower than its multiply-adds: gathered elements, and lanes without work.
 struct Shape {
-  bool gathers = false, narrow = false;
+  bool gathers = false, narrow = false, by_runs = false;
   Shape(const ConvProblem& p, Pass pass) {
     if (pass == Pass::backward_weight) {
       gathers = !conv_im2col_weight_is_narrow(p);
     } else if (pass == Pass::forward) {
       add(forward_product(p, Volume{}));
+    } else if (is_by_runs(p)) {
+      by_runs = true;
     } else {
       conv_for_each_phase(p, [&](const ConvPhase(&phase)[3]) {
         const PatchGemm g = backward_product(p, Volume{}, Volume{}, nullptr, nullptr, phase);
@@ -247,10 +268,11 @@ double conv_im2col_cost(const ConvProblem& p, Pass pass, const DeviceProps& prop
   const double gflops = lanes * (lanes > 4 ? 6 : 3);  // 96, 48, 12 per thread
   const double patch = double(p.channels_per_group()) * double(p.taps()),
                filters = double(p.filters_per_group());
+  const Shape shape(p, pass);
   const double columns = pass == Pass::forward          ? filters
+                         : shape.by_runs                ? double(p.C * p.filter[2])
                          : pass == Pass::backward_input ? p.channels_per_group()
                                                         : std::max(patch, filters);
-  const Shape shape(p, pass);
   double waste = std::ceil(columns / lanes) * lanes / std::max(columns, 1.0);
   if (shape.narrow && p.G == 1) waste = std::min(waste, 1.5);
   const double depth = pass == Pass::backward_input ? filters * double(p.taps()) : patch;

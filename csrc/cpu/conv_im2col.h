@@ -16,6 +16,14 @@ void conv_im2col_forward(const ConvArgs& args);
 void conv_im2col_backward_input(const ConvArgs& args);
 void conv_im2col_backward_weight(const ConvArgs& args);
 
+/// backward_input of a zero-padded problem with few channels (conv_im2col_runs.cpp): whether this is one, its cost in
+/// multiply-adds of vectors, its workspace.
+bool conv_runs_usable(const ConvProblem& p);
+double conv_runs_steps(const ConvProblem& p);
+size_t conv_runs_floats(const ConvProblem& p, int threads);
+void conv_runs_backward_input(const ConvProblem& p, const Volume& dy, const Volume& dx, const Volume& w,
+                              float* space, int threads);
+
 /// The prologue of `args`, its vectors copied to contiguous memory at `vectors` (2 * C floats).
 void conv_set_prologue(const ConvArgs& args, float* vectors, Gather* gather);
 

@@ -32,6 +32,7 @@ constexpr int64_t kWantedTasks = 16;
 constexpr int64_t kVector = 16;     // lanes of the widest ISA
 constexpr int64_t kNarrowRun = 96;  // floats of a filter row, at most, where patches are read in place
 constexpr int64_t kStageFloats = 32 << 10;  // of dy in one product of those
+constexpr int64_t kFewRows = 6;             // of a product: less than half of a tile
 constexpr int64_t kReduceFilters = 16, kReduceChannels = 1024;
 
 int64_t div_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
@@ -243,6 +244,10 @@ void run_narrow_task(const Side& patches, const Side& gradient, const ConvProble
   t.m = static_cast<int>(rows);
   t.c_row = columns;
   t.k = width / pixels;
+  // Short filter rows fill no tile: all of them are rows of one product.
+  const bool joined = rows <= kFewRows && rows % kGemmBlock == 0;
+  const int64_t products = joined ? 1 : p.filter[1];
+  if (joined) t.block_rows = t.m, t.m *= static_cast<int>(p.filter[1]);
   t.accumulate = 0;
   for (int64_t item = items * split / cut.splits; item < items * (split + 1) / cut.splits; ++item) {
     const int64_t image = item / lines.blocks, first = item % lines.blocks * lines.block_lines;
@@ -270,8 +275,9 @@ void run_narrow_task(const Side& patches, const Side& gradient, const ConvProble
       if (in_place && gradient.plain == cut.columns)
         ahead.add(b + now * width * b_pixel,
                   std::min(now * width, all_pixels - pixel - now * width) * gradient.plain);
-      for (int64_t r = 0; r < p.filter[1]; ++r) {
-        t.a = window.base + r * p.dilation[1] * window.line;
+      t.block_step = p.dilation[1] * window.line;
+      for (int64_t r = 0; r < products; ++r) {
+        t.a = window.base + r * t.block_step;
         for (int64_t j = 0; j < columns; j += nr) {
           t.n = static_cast<int>(std::min(nr, columns - j));
           t.b = b + j;

@@ -22,12 +22,15 @@ constexpr int64_t kFewTasks = 16;             // with fewer, parts are half as w
 
 int64_t div_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-/// Columns that fill less of a vector than the depth does, adding up the lanes included.
-bool few_columns(const PatchGemm& p) {
+/// Vectors along the depth, stretch by stretch.
+int64_t depth_vectors(const PatchGemm& p) {
   const int64_t taps_w = p.gather.axis[2].taps, joined = p.gather.axis[2].tap_step == 1 ? taps_w : 1;
   const int64_t run = p.gather.channels * joined, segments = p.depth / std::max<int64_t>(run, 1);
-  return p.columns * (div_up(run, kDotLanes) * segments + 8) < p.depth;
+  return div_up(run, kDotLanes) * segments;
 }
+
+/// Columns that fill less of a vector than the depth does, adding up the lanes included.
+bool few_columns(const PatchGemm& p) { return p.columns * (depth_vectors(p) + 8) < p.depth; }
 
 bool patches_are_pixels(const Gather& g) {
   return g.axis[1].taps * g.axis[2].taps == 1 && g.axis[1].step == 1 && g.axis[2].step == 1;
@@ -257,6 +260,14 @@ size_t packed_filter_floats(int64_t groups, int64_t depth, int64_t columns) {
 bool patch_gemm_gathers(const PatchGemm& p) { return !Cut(p).lines.usable && !patches_are_pixels(p.gather); }
 
 bool patch_gemm_is_narrow(const PatchGemm& p) { return Cut(p).narrow; }
+
+double patch_gemm_steps(const PatchGemm& p) {
+  constexpr int64_t kLaneSums = 5;  // to add up the lanes of an output
+  const bool narrow = patch_gemm_is_narrow(p);
+  const int64_t of_row =
+      narrow ? p.columns * (depth_vectors(p) + kLaneSums) : p.depth * div_up(p.columns, kDotLanes);
+  return double(p.groups) * double(p.rows) * double(of_row);
+}
 
 void patch_gemm_transpose_filter(const PatchGemm& p, float* transposed) {
   const int64_t nr = kernels().gemm.nr;

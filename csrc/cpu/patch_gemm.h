@@ -43,6 +43,8 @@ size_t packed_filter_floats(int64_t groups, int64_t depth, int64_t columns);
 bool patch_gemm_gathers(const PatchGemm& p);
 /// Few columns: lanes run along the depth, and filters are wanted transposed. A function of the problem only.
 bool patch_gemm_is_narrow(const PatchGemm& p);
+/// What the product costs, about, in multiply-adds of vectors of 16 lanes. A function of the problem only.
+double patch_gemm_steps(const PatchGemm& p);
 /// Fills `transposed`, at the place of narrow_filter, from `filter`.
 void patch_gemm_transpose_filter(const PatchGemm& p, float* transposed);
 /// Scratch of one thread; a function of the problem only.

@@ -102,6 +102,22 @@ bool check_case(const GemmKernels& g, const Case& t) {
   return ok;
 }
 
+/// Rows of A in blocks, of which one step is as good as any: the very bits of the blocks one by one.
+bool check_blocks_of_rows(const GemmKernels& g, int blocks, int rows, int n, int64_t k) {
+  const int64_t step = 7 * rows + 1;
+  const auto a = random_floats(blocks * step + k * 4, 1), b = random_floats(k * g.nr, 2);
+  std::vector<float> c(blocks * rows * n, NAN), one_by_one = c;
+  GemmTile tile = {a.data(), 1, 4, b.data(), g.nr, c.data(), n, k, blocks * rows, n, 0};
+  tile.block_rows = rows;
+  tile.block_step = step;
+  g.tile(&tile);
+  tile.block_rows = 0;
+  tile.m = rows;
+  tile.c = one_by_one.data();
+  for (int i = 0; i < blocks; ++i, tile.a += step, tile.c += rows * n) g.tile(&tile);
+  return !std::memcmp(c.data(), one_by_one.data(), c.size() * sizeof(float));
+}
+
 /// accumulate 2: the very bits of a product from zero that is added afterwards.
 bool check_added_as_a_whole(const GemmKernels& g, int m, int n, int64_t k) {
   const auto a = random_floats(m * k, 1), b = random_floats(k * g.nr, 2), start = random_floats(m * n, 3);
@@ -159,6 +175,9 @@ void test_isa(const std::string& isa) {
     }
   for (int m : {1, 5, g.mr, 2 * g.mr + 1})
     for (int n = 1; n <= g.nr; ++n) CHECK(check_added_as_a_whole(g, m, n, 37));
+  for (int blocks : {1, 2, 3, 5})
+    for (int rows : {3, 6, 9})
+      for (int n = 1; n <= g.nr; ++n) CHECK(check_blocks_of_rows(g, blocks, rows, n, 19));
   for (int m : {0, 1, 3, 4, 9})
     for (int n = 1; n <= 13; ++n)
       for (int64_t k : {1, 7, 16, 37})

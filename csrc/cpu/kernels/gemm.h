@@ -22,6 +22,8 @@ struct GemmFinish {
   float low, high;  ///< -infinity and infinity: no bounds
 };
 
+constexpr int kGemmBlock = 3;
+
 struct GemmTile {
   const float* a;        ///< A: element (i, p) at a[i * a_row + p * a_col]
   int64_t a_row, a_col;  ///< in elements; 0 is allowed, so a row may stand for many
@@ -42,6 +44,10 @@ struct GemmTile {
   /// Memory that will be wanted soon, or null: each step of each register tile fetches one line of it, about
   /// m * k / 8 in all, where n is more than one vector.
   const float* prefetch = nullptr;
+  /// Rows of A may come in blocks: row i then begins at a[i / block_rows * block_step + i % block_rows * a_row], and `m`
+  /// and `block_rows` are multiples of kGemmBlock. 0: all in one.
+  int block_rows = 0;
+  int64_t block_step = 0;
   const GemmFinish* finish = nullptr;  ///< null: C stays as it is
 };
 

@@ -57,17 +57,28 @@ void gemm_tile(const GemmTile* t, int first_row, int last) {
   }
 
   // One pointer for three rows (base, base + s, base + 2s) keeps the address registers few.
+  static_assert(kGemmBlock == 3);
   constexpr int kGroups = (R + 2) / 3;
   const int64_t a_row = t->a_row, a_col = t->a_col, b_row = t->b_row;
+  int64_t group[kGroups];
+#pragma GCC unroll 16
+  for (int g = 0; g < kGroups; ++g) group[g] = (first_row + 3 * g) * a_row;
+  if (t->block_rows) {
+#pragma GCC unroll 16
+    for (int g = 0; g < kGroups; ++g) {
+      const int row = first_row + 3 * g, block = row / t->block_rows;
+      group[g] = block * t->block_step + (row - block * t->block_rows) * a_row;
+    }
+  }
   const GemmSegment* segment = t->segment;
   const float* ahead = t->b;
   if (t->prefetch) ahead = t->prefetch + first_row * t->k * t->segments / R * 16;
   for (int s = t->segments; s > 0; --s) {
     const float *a[kGroups], *b = t->b;
-    const float* from = t->a + first_row * a_row;
+    const float* from = t->a;
     if (segment) from += segment->a, b += segment->b, ++segment;
 #pragma GCC unroll 16
-    for (int g = 0; g < kGroups; ++g) a[g] = from + 3 * g * a_row;
+    for (int g = 0; g < kGroups; ++g) a[g] = from + group[g];
     for (int64_t p = t->k; p > 0; --p) {
       if (NV > 1) __builtin_prefetch(ahead, 0, 2), ahead += 16;  // to L2: L1 is B's
       Vec bv[NV];
@@ -142,11 +153,12 @@ void gemm_rows(const GemmTile* t, int first_row, int rows, int last) {
 
 template <int NV>
 void gemm_panel(const GemmTile* t, int last) {
-  // Rows are spread evenly: 8 rows are 4 + 4, not 6 + 2.
+  // Rows are spread evenly: 8 rows are 4 + 4, not 6 + 2. Those in blocks by threes, which share a pointer.
   constexpr int kRows = kTileRows[NV - 1];
-  const int tiles = (t->m + kRows - 1) / kRows;
+  const int unit = t->block_rows ? kGemmBlock : 1, units = t->m / unit, most = kRows / unit;
+  const int tiles = (units + most - 1) / most;
   for (int i = 0, row = 0; i < tiles; ++i) {
-    const int rows = (t->m - row + tiles - i - 1) / (tiles - i);
+    const int rows = (units - row / unit + tiles - i - 1) / (tiles - i) * unit;
     gemm_rows<kRows, NV>(t, row, rows, last);
     if (t->finish) gemm_finish<NV>(t, row, rows, last);
     row += rows;

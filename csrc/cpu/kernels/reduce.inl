@@ -39,7 +39,21 @@ void sum_rows(const float* x, int64_t rows, int64_t stride, int64_t width, float
   }
 }
 
-constexpr ReduceKernels kReduce = {sum_rows};
+/// Runs of all lines take turns: a run would wait for the stores of the one before it, which it overlaps.
+void add_runs(float* y, int64_t y_line, int64_t y_step, const float* z, int64_t z_line, int64_t z_step,
+              int64_t lines, int64_t runs, int64_t width) {
+  for (int64_t i = 0; i < runs; ++i)
+    for (int64_t l = 0; l < lines; ++l) {
+      float* to = y + l * y_line + i * y_step;
+      const float* from = z + l * z_line + i * z_step;
+      int64_t j = 0;
+      for (; j + kLanes <= width; j += kLanes) vstore(to + j, vadd(vload(to + j), vload(from + j)));
+      const int left = static_cast<int>(width - j);
+      if (left > 0) vstore_part(to + j, vadd(vload_part(to + j, left), vload_part(from + j, left)), left);
+    }
+}
+
+constexpr ReduceKernels kReduce = {sum_rows, add_runs};
 
 }  // namespace
 }  // namespace fastcnn::cpu::FC_ISA

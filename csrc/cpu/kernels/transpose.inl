@@ -4,6 +4,7 @@
 // and one source for all element sizes.
 #pragma once
 
+#include "cpu/kernels/interleave.inl"
 #include "cpu/kernels/transpose.h"
 #include "cpu/kernels/vec.h"
 
@@ -200,6 +201,7 @@ void transpose_elements(void* y, const void* x, int64_t rows, int64_t cols, int6
 
 void transpose_run(void* y, const void* x, int64_t rows, int64_t cols, int64_t y_step, int64_t x_step,
                    int bytes, bool stream) {
+  if (bytes == 4 && !stream && transpose_few(y, x, rows, cols, y_step, x_step)) return;
   switch (bytes) {
     case 1: return transpose_elements<uint8_t>(y, x, rows, cols, y_step, x_step, stream);
     case 2: return transpose_elements<uint16_t>(y, x, rows, cols, y_step, x_step, stream);
