@@ -284,7 +284,8 @@ def test_expanded_operands_of_a_pointwise_convolution(axes):
 def test_depthwise_rows_by_fours(height: int, stride: int, name: str) -> None:
     """Three-by-three filters take up to four rows at a time: any remainder, any padding, any memory order."""
     rng = np.random.default_rng(height)
-    for padding, width, channels in ((0, 11, 16), (1, 3, 35), (2, 9, 20)):
+    # 128 channels go pixel by pixel at stride 2, and in the gradient of the filters.
+    for padding, width, channels in ((0, 11, 16), (1, 3, 35), (2, 9, 20), (1, 7, 128), (0, 4, 640)):
         if height + 2 * padding < 3:
             continue
         x = with_memory_order(rng.integers(-3, 4, (6, channels, height, width)), padding)
@@ -303,16 +304,19 @@ def test_depthwise_rows_by_fours(height: int, stride: int, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", isas())
-@pytest.mark.parametrize("padding", [0, 1, 2])
-def test_depthwise_long_rows_from_memory(padding: int, name: str) -> None:
-    """At stride 2, tensors too large for caches are walked pixel by pixel."""
+@pytest.mark.parametrize(("width", "padding"), [(90, 0), (90, 1), (90, 2), (61, 1)])
+def test_depthwise_from_memory(width: int, padding: int, name: str) -> None:
+    """At stride 2, tensors too large for caches are walked pixel by pixel, in the gradient of filters if rows are short."""
     rng = np.random.default_rng(padding)
-    x = with_memory_order(rng.integers(-3, 4, (8, 37, 101, 90)), 1)
-    w = with_memory_order(rng.integers(-3, 4, (37, 1, 3, 3)), 0)
+    shape, filters = (8, 37, 9090 // width, width), (37, 1, 3, 3)
+    x = with_memory_order(rng.integers(-3, 4, shape), 1)
+    w = with_memory_order(rng.integers(-3, 4, filters), 0)
     g = _core.ConvGeometry((2, 2), (1, 1), (padding,) * 2, (padding,) * 2, 37, "zeros")
+    both = []
     with set_isa(name):
-        got, want = (
-            _core.conv_forward("conv2d", x, w, None, g, _core.AlgoRequest(algo, True, None)).numpy()
-            for algo in ("depthwise", "direct")
-        )
-    assert np.array_equal(got, want)
+        for algo in ("depthwise", "direct"):
+            request = _core.AlgoRequest(algo, True, None)
+            y = _core.conv_forward("conv2d", x, w, None, g, request)
+            dy = with_memory_order(np.sign(y.numpy()), 1)
+            both.append((y.numpy(), _core.conv_backward_weight("conv2d", x, filters, dy, g, request).numpy()))
+    assert all(np.array_equal(got, want) for got, want in zip(*both, strict=True))

@@ -9,13 +9,22 @@ namespace {
 
 constexpr int64_t kTasks = 16, kChannels = 64;  // wanted; of a block, at least
 constexpr int64_t kLongRow = 16;                // pixels
+constexpr int64_t kShortRow = 32, kFewSetsFloats = 128;
 
 int64_t div_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+/// Whether lines are walked in the order of memory, which hardware fetches ahead. Runs of pixels, the other way, fill few
+/// sets of the caches where pixels lie a power of two apart.
+bool goes_by_pixel(const ConvProblem& p) {
+  if (!depthwise_is_square(p)) return false;
+  return p.C % kFewSetsFloats == 0 || (p.stride[2] == 2 && p.out[2] <= kShortRow && depthwise_from_memory(p));
+}
 
 struct BackwardWeight {
   const ConvProblem& p;
   const DepthwiseSpace& space;
   const DepthwiseLines &x, &dy;
+  const bool by_pixel;
 
   /// Adds one row of output pixels, channels first .. last - 1, to the sums [tap][channel - first].
   void row(int64_t index, int64_t first, int64_t last, const DepthwiseScratch& s, float* sums) const {
@@ -52,17 +61,22 @@ struct BackwardWeight {
     kernels().depthwise.sums[p.stride[2] - 1][p.filter[2] - 1](&k);
   }
 
-  /// Whether neighbouring rows can be added together.
-  bool takes_rows() const { return depthwise_is_square(p) && p.stride[2] == 1 && dy.in_place; }
-  /// The same of `count` rows of one plane, 2 or 4.
+  /// How many neighbouring rows, of `left`, are added together.
+  int64_t together(int64_t left) const {
+    if (!depthwise_is_square(p) || !dy.in_place) return 1;
+    if (by_pixel) return std::min(left, kDepthwiseSumRows[p.stride[2] - 1]);
+    return p.stride[2] == 2 ? 1 : left >= 4 ? 4 : left >= 2 ? 2 : 1;
+  }
+  /// The same of `count` rows of one plane.
   void rows(int64_t index, int64_t count, int64_t first, int64_t last, const DepthwiseScratch& s,
             float* sums) const {
     const int64_t h = index % p.out[1], d = index / p.out[1] % p.out[0], n = index / p.out[1] / p.out[0];
     DepthwiseRowSums k{};
     for (int64_t o = 0; o < count; ++o) k.dy[o] = dy.line(n, d, h + o, nullptr, first, last) + first;
     const int64_t id = conv_input_index(d, 0, p.stride[0], p.dilation[0], p.pad_low[0], p.in[0], p.pad_mode);
-    for (int64_t i = 0; i < count + 2; ++i) {
-      const int64_t ih = conv_input_index(h, i, 1, 1, p.pad_low[1], p.in[1], p.pad_mode);
+    const int64_t stride = p.stride[1];
+    for (int64_t i = 0; i < (count - 1) * stride + 3; ++i) {
+      const int64_t ih = conv_input_index(h, i, stride, 1, p.pad_low[1], p.in[1], p.pad_mode);
       if (id >= 0 && ih >= 0) k.line[i] = x.line(n, id, ih, s, s.place(0, ih, i), first, last) + first;
     }
     k.sums = sums;
@@ -77,7 +91,8 @@ struct BackwardWeight {
       k.dy_ahead = count * dy.volume.axis[1];
       if (x.in_place) k.line_ahead = count * x.volume.axis[1];
     }
-    kernels().depthwise.row_sums[count == 4](&k);
+    const DepthwiseKernels& isa = kernels().depthwise;
+    (by_pixel ? isa.pixel_sums[stride - 1][count - 1] : isa.row_sums[count == 4])(&k);
   }
 
   /// Any geometry: tap by tap, the pixels whose source lies inside in one go, the others one by one.
@@ -105,17 +120,18 @@ struct BackwardWeight {
 
 void depthwise_backward_weight(const ConvArgs& args, const DepthwiseSpace& space) {
   const ConvProblem& p = *args.problem;
-  DepthwiseLines x(volume(args.x), p.in, p.C, depthwise_crowd(p));
-  x.add_prologue(args, space.vectors);
   const DepthwiseLines dy(volume(args.y), p.out, p.C, 0);
+  const bool by_pixel = dy.in_place && goes_by_pixel(p);
+  DepthwiseLines x(volume(args.x), p.in, p.C, by_pixel ? 0 : depthwise_crowd(p));
+  x.add_prologue(args, space.vectors);
   const Volume dw = volume(args.w);
-  const BackwardWeight work{p, space, x, dy};
+  const BackwardWeight work{p, space, x, dy, by_pixel};
   const int64_t rows = p.N * p.out[0] * p.out[1], splits = DepthwiseSpace::splits(p);
   const int64_t taps = p.taps(), sums = taps * p.C;
   // Blocks of channels do not change a sum.
   // Lines of few channels stay in the nearest cache for the rows that read them again, which pays where rows are long
   // and pixels not a power of two apart.
-  const bool narrow = p.out[2] > kLongRow && p.C % (2 * kChannels) != 0;
+  const bool narrow = !by_pixel && p.out[2] > kLongRow && p.C % (2 * kChannels) != 0;
   const int64_t most = p.C / kChannels;
   const int64_t blocks = std::max<int64_t>(1, narrow ? most : std::min(div_up(kTasks, splits), most));
   const int64_t block = div_up(div_up(p.C, blocks), 16) * 16;
@@ -123,7 +139,6 @@ void depthwise_backward_weight(const ConvArgs& args, const DepthwiseSpace& space
   const auto place = [&](int64_t split, int64_t first_of_block) {
     return space.partial + split * sums + taps * first_of_block;
   };
-  const bool together = work.takes_rows();
   parallel_for(
       splits * blocks,
       [&](int64_t task, int slot) {
@@ -136,8 +151,8 @@ void depthwise_backward_weight(const ConvArgs& args, const DepthwiseSpace& space
         const int64_t end = rows * (split + 1) / splits;
         for (int64_t row = rows * split / splits; row < end;) {
           const int64_t left = std::min(end - row, p.out[1] - row % p.out[1]);
-          const int64_t count = !together ? 1 : left >= 4 ? 4 : left >= 2 ? 2 : 1;
-          if (count > 1)
+          const int64_t count = work.together(left);
+          if (count > 1 || by_pixel)
             work.rows(row, count, first, last, scratch, partial);
           else
             work.row(row, first, last, scratch, partial);

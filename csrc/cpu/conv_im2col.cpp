@@ -6,7 +6,7 @@
 //   backward_input  dx[pixel, c] = patches of dy [pixel, (t,r,s,k)] * w[(t,r,s,k), c], once for each residue
 //                   class of the input coordinates modulo the stride (the "phases" of a transposed convolution):
 //                   a class meets every stride-th tap only, and its patches are dense, so nothing is scattered
-//                   and no two tasks write one element
+//                   and no two tasks write one element. Few channels: conv_im2col_runs.cpp
 //   backward_weight conv_im2col_weight.cpp
 //
 // Padding modes are index maps in the gatherer. For backward_input of the other modes the gradient of the padded

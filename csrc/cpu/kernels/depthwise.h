@@ -60,10 +60,13 @@ struct DepthwiseSums {
       dy_ahead;  ///< elements from the last lines, and from dy, to those of the next row; 0: none
 };
 
-/// The same of a 3x3 filter at stride 1 for two or four neighbouring rows of dy: tap row r meets row o in line o + r.
+/// Rows of dy that a kernel in the order of memory takes at most, by stride - 1.
+constexpr int64_t kDepthwiseSumRows[kDepthwiseStrides] = {4, 2};
+
+/// The same of a 3x3 filter for neighbouring rows of dy, up to four: tap row r meets row o in line o * stride + r.
 /// One chain per sum: by pixels, then lines.
 struct DepthwiseRowSums {
-  const float* line[6];  ///< two more than rows; nullptr in zero padding
+  const float* line[6];  ///< (rows - 1) * stride + 3; nullptr in zero padding
   const float* dy[4];
   float* sums;  ///< of nine taps
   int64_t sum_step, line_step, extent, first;
@@ -92,7 +95,9 @@ struct DepthwiseKernels {
   DepthwiseQuadFn quads[kDepthwiseStrides];  ///< [stride - 1] of four rows, nullptr where registers are few
   DepthwiseQuadFn by_pixel;                  ///< of two rows at stride 2, in the order of memory
   DepthwiseSumsFn sums[kDepthwiseStrides][kDepthwiseTaps];
-  DepthwiseRowSumsFn row_sums[2];  ///< two rows, four
+  DepthwiseRowSumsFn row_sums[2];  ///< at stride 1: two rows, four
+  /// The same in the order of memory: [stride - 1][rows - 1], up to kDepthwiseSumRows.
+  DepthwiseRowSumsFn pixel_sums[kDepthwiseStrides][4];
   /// out[pixel, c] = sum over taps of source[tap][pixel, c] * filter[tap][c], one chain in the order of the taps.
   void (*row)(const DepthwiseRow*);
   /// sum[c] += sum over pixels of x[pixel * x_step + c] * dy[pixel * dy_step + c], one chain.

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "cpu/kernels/depthwise.h"
+#include "cpu/kernels/depthwise_pixel_sums.inl"
 #include "cpu/kernels/depthwise_quads.inl"
 #include "cpu/kernels/depthwise_row_sums.inl"
 #include "cpu/kernels/depthwise_rows.inl"
@@ -86,6 +87,9 @@ constexpr DepthwiseKernels kDepthwise = {
     depthwise_quads<2, 2, 1>,
     {FC_TAPS(depthwise_sums, 1), FC_TAPS(depthwise_sums, 2)},
     {depthwise_row_sums<2>, depthwise_row_sums<4>},
+    {{depthwise_pixel_sums<1, 1>, depthwise_pixel_sums<1, 2>, depthwise_pixel_sums<1, 3>,
+      depthwise_pixel_sums<1, 4>},
+     {depthwise_pixel_sums<2, 1>, depthwise_pixel_sums<2, 2>}},
     depthwise_row,
     depthwise_weight,
 };

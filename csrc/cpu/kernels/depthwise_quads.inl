@@ -5,8 +5,8 @@
 //                       them at stride 1, where two rows at a time need 42 for 72, and an output's share of what comes
 //                       from the next cache falls by a quarter. It takes 32 registers.
 //   2 rows x 1 pixel    All channels of a pixel, then the next pixel: lines are walked in the order of memory, which
-//                       hardware fetches ahead. For long rows that come from memory, at stride 2 (at stride 1 the
-//                       pairs of depthwise_rows.inl are faster).
+//                       hardware fetches ahead. At stride 2, for what comes from memory and where pixels lie a power of
+//                       two apart (at stride 1 the pairs of depthwise_rows.inl are faster).
 #pragma once
 
 #include "cpu/kernels/depthwise.h"
