@@ -29,7 +29,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from planted_bugs_list import BUGS, Bug
+from planted_bug import Bug
+from planted_bugs_list import BUGS
 
 ROOT = Path(__file__).resolve().parents[1]
 BUILD_LIMIT, TEST_LIMIT = 900, 300  # seconds

@@ -306,7 +306,7 @@ def test_depthwise_rows_by_fours(height: int, stride: int, name: str) -> None:
 @pytest.mark.parametrize("name", isas())
 @pytest.mark.parametrize(("width", "padding"), [(90, 0), (90, 1), (90, 2), (61, 1)])
 def test_depthwise_from_memory(width: int, padding: int, name: str) -> None:
-    """At stride 2, tensors too large for caches are walked pixel by pixel, in the gradient of filters if rows are short."""
+    """At stride 2, tensors too large for caches are walked pixel by pixel, for dw if rows are short."""
     rng = np.random.default_rng(padding)
     shape, filters = (8, 37, 9090 // width, width), (37, 1, 3, 3)
     x = with_memory_order(rng.integers(-3, 4, shape), 1)

@@ -16,7 +16,8 @@ if not (SCRIPTS / "planted_bugs_list.py").is_file():
     pytest.skip("scripts/planted_bugs_list.py is not here", allow_module_level=True)
 sys.path.insert(0, str(SCRIPTS))
 try:
-    from planted_bugs_list import BUGS, Bug
+    from planted_bug import Bug
+    from planted_bugs_list import BUGS
 finally:
     sys.path.remove(str(SCRIPTS))
 
