@@ -39,7 +39,8 @@ struct Cut {
     const int64_t reach = (p.out[2] - 1) * p.stride[2] + p.filter[2];
     line_floats = std::max(reach, p.pad_low[2] + p.in[2]) * p.C;
     const int64_t z_line = p.out[2] * run_step;
-    block_lines = std::max<int64_t>(1, std::min(kBlockFloats / z_line, p.in[1]));
+    const int64_t most = std::min(kBlockFloats / z_line, kMostLine / std::max<int64_t>(1, line_floats));
+    block_lines = std::max<int64_t>(1, std::min(most, p.in[1]));
     block_lines = std::min(block_lines, std::max<int64_t>(1, p.N * p.in[1] / kWantedTasks));
     blocks = div_up(p.in[1], block_lines);
     block_lines = div_up(p.in[1], blocks);
