@@ -177,6 +177,11 @@ def isa(name: str) -> Iterator[None]:
         _core.set_isa(before)
 
 
+def whole(rng: np.random.Generator, *shape: int) -> fastcnn.Tensor:
+    """Small integers: every order of summation gives the same float32."""
+    return fastcnn.from_numpy(rng.integers(-3, 4, shape).astype(np.float32))
+
+
 def isas() -> list[str]:
     """Instruction sets that this machine can run, weakest first."""
     return list(_core.available_isas())

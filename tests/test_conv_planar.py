@@ -6,16 +6,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from helpers import bits, isa, isas, threads
+from helpers import bits, isa, isas, threads, whole
 
 import fastcnn
 from fastcnn import functional as F
 from fastcnn._loader import _core
-
-
-def whole(rng: np.random.Generator, *shape: int) -> fastcnn.Tensor:
-    """Small integers: every order of summation gives the same float32."""
-    return fastcnn.from_numpy(rng.integers(-3, 4, shape).astype(np.float32))
 
 
 @pytest.mark.parametrize("name", isas())

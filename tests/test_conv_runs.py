@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from helpers import bits, isa, isas, threads
+from helpers import bits, isa, isas, threads, whole
 
 import fastcnn
 from fastcnn import functional as F
-
-
-def whole(rng: np.random.Generator, *shape: int) -> fastcnn.Tensor:
-    """Small integers: every order of summation gives the same float32."""
-    return fastcnn.from_numpy(rng.integers(-3, 4, shape).astype(np.float32))
 
 
 def input_gradient(x: fastcnn.Tensor, w: fastcnn.Tensor, algo: str, layout: str, **geometry) -> np.ndarray:

@@ -141,12 +141,11 @@ void run_forward(const ConvArgs& args, const DepthwiseSpace& space) {
 
 DepthwiseWay depthwise_way(const ConvProblem& p, Pass pass) {
   constexpr int64_t kLeastGroups = 4;  // of a batch: few images would leave threads without work
-  constexpr int64_t kLongRow = 32, kFewSetsFloats = 128;
+  constexpr int64_t kLongRow = 32;
   const bool forward = pass == Pass::forward;
   const bool square = depthwise_is_square(p) && p.stride[2] <= (forward ? kDepthwiseStrides : 1);
   if (pass == Pass::backward_weight || !square) return DepthwiseWay::pairs;
   const int64_t(&extent)[3] = forward ? p.out : p.in;
-  // Pixels a power of two apart drive each other out of the nearest cache when four of them wait for the next channels.
   const bool few_sets = p.C % kFewSetsFloats == 0 && p.C % depthwise_crowd(p) != 0;
   if (p.stride[2] == 2 && (few_sets || depthwise_from_memory(p))) return DepthwiseWay::by_pixel;
   if (depthwise_from_memory(p) && extent[2] > kLongRow) return DepthwiseWay::pairs;

@@ -15,6 +15,8 @@ namespace fastcnn::cpu {
 /// Pixels so far apart, a multiple of this, fall on one or two sets of an L1 cache of 64 sets: their lines drive each
 /// other out. Such lines are copied, pixels a cache line further apart.
 constexpr int64_t kCrowdedFloats = 512;
+/// Pixels a multiple of this apart share a few sets: several at a time drive each other out before the next channels come.
+constexpr int64_t kFewSetsFloats = 128;
 inline bool depthwise_is_crowded(int64_t step) { return step % kCrowdedFloats == 0; }
 /// Floats from one pixel to the next in a copied line.
 inline int64_t depthwise_copy_step(int64_t channels) {

@@ -7,9 +7,8 @@
 namespace fastcnn::cpu {
 namespace {
 
-constexpr int64_t kTasks = 16, kChannels = 64;  // wanted; of a block, at least
-constexpr int64_t kLongRow = 16;                // pixels
-constexpr int64_t kShortRow = 32, kFewSetsFloats = 128;
+constexpr int64_t kTasks = 16, kChannels = 64;    // wanted; of a block, at least
+constexpr int64_t kLongRow = 16, kShortRow = 32;  // pixels
 
 int64_t div_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
