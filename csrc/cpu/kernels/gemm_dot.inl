@@ -17,8 +17,6 @@ constexpr int kDotColumns = 4;
 constexpr int kDotRows[kDotColumns] = {6, 4, 3, 2};
 #endif
 
-constexpr int64_t kDotAhead = 32;  // rows: what will be read some tiles later is on its way
-
 /// The four lanes' sums of four vectors each, quarters first: the order is the same for every vector.
 FC_INLINE Quad dot_sums(const float* lanes) {
   Quad q[4];
@@ -44,7 +42,6 @@ FC_INLINE void dot_step(const float* a, int64_t a_row, const float* b, int64_t b
   for (int j = 0; j < N; ++j) bv[j] = WHOLE ? vload(b + j * b_row) : vload_part(b + j * b_row, valid);
 #pragma GCC unroll 12
   for (int i = 0; i < R; ++i) {
-    __builtin_prefetch(a + (kDotAhead + i) * a_row);
     const Vec av = WHOLE ? vload(a + i * a_row) : vload_part(a + i * a_row, valid);
 #pragma GCC unroll 12
     for (int j = 0; j < N; ++j) acc[i][j] = vfma(av, bv[j], acc[i][j]);
