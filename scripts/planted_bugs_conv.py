@@ -242,6 +242,11 @@ CONV_BUGS: tuple[Bug, ...] = (
         "filter gradients of a first layer with one channel", "tests/test_conv_algos.py",
     ),
     bug(
+        "depthwise: a corner of the filter is another", "csrc/cpu/kernels/depthwise_spread.inl",
+        "lanes), tap(0, 0), sum[1][1]);", "lanes), tap(0, 2), sum[1][1]);",
+        "dx of depthwise layers at stride 2", CONV,
+    ),
+    bug(
         "interleave: the third pair of channels is the second", "csrc/cpu/kernels/interleave.inl",
         "_mm512_permutex2var_ps(in[2 * p], index, second)", "_mm512_permutex2var_ps(in[2], index, second)",
         "planes of six channels to pixels", "tests/test_layout_copy.py", isa="avx512",

@@ -1,6 +1,7 @@
 // Gradient of the input of a depthwise convolution:
 //   dx[i, c]   = sum over the taps that reach i of dy line [.., c] * w[tap, c], one residue class
-//     of the stride after the other, so that neighbours in a class read neighbours
+//     of the stride after the other, so that neighbours in a class read neighbours; of 3x3 filters at stride 2 four
+//     classes at once
 #include "cpu/conv_depthwise_strips.h"
 #include "cpu/thread_pool.h"
 
@@ -102,6 +103,39 @@ void backward_input_square(const ConvProblem& p, const DepthwiseSpace& space, co
   for (int64_t o = 0; o < rows; ++o) out(o).store(p.in[2], p.C);
 }
 
+/// Two rows of dx of a 3x3 filter at stride 2, in the order of memory.
+void backward_input_spread(const ConvProblem& p, const DepthwiseSpace& space, const DepthwiseLines& dy,
+                           const Volume& dx, int64_t plane, int64_t h, int64_t rows, int slot) {
+  const int64_t n = plane / p.in[0], d = plane % p.in[0], od = d + p.pad_low[0];
+  const DepthwiseScratch s(p, space, slot);
+  DepthwiseSpread k{};
+  k.line_step = dy.step;
+  k.extent = p.out[2];
+  k.first = p.pad_low[2] / 2;
+  k.filter = space.filters;
+  k.filter_step = p.C;
+  k.pixels = p.in[2];
+  k.channels = p.C;
+  for (int64_t l = 0; l < 2; ++l) {
+    const int64_t oh = h / 2 + p.pad_low[1] / 2 + l;
+    if (od % p.stride[0] == 0 && od / p.stride[0] < p.out[0] && oh < p.out[1])
+      k.line[l] = dy.line(n, od / p.stride[0], oh, s, s.place(0, oh, l), 0, p.C);
+  }
+  const DepthwiseOut first(dx, n, d, h, p.C, s.out);
+  const DepthwiseOut second(dx, n, d, h + rows - 1, p.C, s.out + p.in[2] * p.C);
+  k.out_step = first.step;
+  k.out[0] = first.pixels;
+  k.out[1] = rows > 1 ? second.pixels : nullptr;
+  kernels().depthwise.spread(&k);
+  first.store(p.in[2], p.C);
+  if (rows > 1) second.store(p.in[2], p.C);
+}
+
+/// Whether that is possible.
+bool is_spread(const ConvProblem& p) {
+  return depthwise_is_square(p) && p.stride[2] == 2 && p.pad_low[1] % 2 == 1 && p.pad_low[2] % 2 == 1;
+}
+
 }  // namespace
 
 void depthwise_backward_input(const ConvArgs& args, const DepthwiseSpace& space) {
@@ -109,7 +143,8 @@ void depthwise_backward_input(const ConvArgs& args, const DepthwiseSpace& space)
   const bool fold = conv_needs_fold(p);
   const ConvProblem inner = fold ? conv_with_padding_inside(p) : p;
   const bool plain = p.filter[2] <= kDepthwiseTaps && (p.dilation[2] == 1 || p.filter[2] == 1);
-  const DepthwiseLines dy(volume(args.y), p.out, p.C, plain ? kCrowdedFloats : 0);
+  const bool spread = is_spread(inner);
+  const DepthwiseLines dy(volume(args.y), p.out, p.C, plain && !spread ? kCrowdedFloats : 0);
   const Volume dx = volume(args.x), target = fold ? channels_last_volume(space.padded, inner.in, p.C) : dx;
   depthwise_pack_filters(p, volume(args.w), space.filters);
   if (plain) {
@@ -121,7 +156,9 @@ void depthwise_backward_input(const ConvArgs& args, const DepthwiseSpace& space)
         [&](int64_t task, int slot) {
           DepthwiseScratch(inner, space, slot).forget();
           strips.each(task, [&](int64_t plane, int64_t h, int64_t rows) {
-            if (square)
+            if (spread)
+              backward_input_spread(inner, space, dy, target, plane, h, rows, slot);
+            else if (square)
               backward_input_square(inner, space, dy, target, plane, h, rows, slot, square);
             else
               backward_input_pair(inner, space, dy, target, plane, h, rows, slot);

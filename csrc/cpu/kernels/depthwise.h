@@ -47,6 +47,17 @@ struct DepthwiseQuad {
   float* out[4];        ///< nullptr: there is no such row
 };
 
+/// Two rows of dx of a 3x3 filter at stride 2 with odd padding: dy's pixel first + b of line 0 enters columns 2b and 2b + 1
+/// of both rows, its neighbour column 2b + 1; those of line 1 row 1 only. One chain per output, by lines, then pixels.
+struct DepthwiseSpread {
+  const float* line[2];              ///< of dy; nullptr: there is none
+  int64_t line_step, extent, first;  ///< `first` is not negative
+  const float* filter;               ///< nine taps
+  int64_t filter_step;               ///< from tap to tap
+  float* out[2];                     ///< [1] may be nullptr
+  int64_t out_step, pixels, channels;
+};
+
 /// sum[line][tap, c] += sum over pixels of line[first + pixel * stride + tap, c] * dy[pixel, c], one chain per sum.
 struct DepthwiseSums {
   const float* const* lines;
@@ -88,12 +99,14 @@ struct DepthwiseRow {
 using DepthwiseRowsFn = void (*)(const DepthwiseRows*);
 using DepthwiseQuadFn = void (*)(const DepthwiseQuad*);
 using DepthwiseRowSumsFn = void (*)(const DepthwiseRowSums*);
+using DepthwiseSpreadFn = void (*)(const DepthwiseSpread*);
 using DepthwiseSumsFn = void (*)(const DepthwiseSums*);
 
 struct DepthwiseKernels {
   DepthwiseRowsFn rows[kDepthwiseStrides][kDepthwiseTaps];  ///< [stride - 1][taps - 1]
   DepthwiseQuadFn quads[kDepthwiseStrides];  ///< [stride - 1] of four rows, nullptr where registers are few
   DepthwiseQuadFn by_pixel;                  ///< of two rows at stride 2, in the order of memory
+  DepthwiseSpreadFn spread;
   DepthwiseSumsFn sums[kDepthwiseStrides][kDepthwiseTaps];
   DepthwiseRowSumsFn row_sums[2];  ///< at stride 1: two rows, four
   /// The same in the order of memory: [stride - 1][rows - 1], up to kDepthwiseSumRows.

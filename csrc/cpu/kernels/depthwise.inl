@@ -7,6 +7,7 @@
 #include "cpu/kernels/depthwise_quads.inl"
 #include "cpu/kernels/depthwise_row_sums.inl"
 #include "cpu/kernels/depthwise_rows.inl"
+#include "cpu/kernels/depthwise_spread.inl"
 #include "cpu/kernels/depthwise_sums.inl"
 #include "cpu/kernels/vec.h"
 
@@ -85,6 +86,7 @@ constexpr DepthwiseKernels kDepthwise = {
     {},
 #endif
     depthwise_quads<2, 2, 1>,
+    depthwise_spread,
     {FC_TAPS(depthwise_sums, 1), FC_TAPS(depthwise_sums, 2)},
     {depthwise_row_sums<2>, depthwise_row_sums<4>},
     {{depthwise_pixel_sums<1, 1>, depthwise_pixel_sums<1, 2>, depthwise_pixel_sums<1, 3>,
