@@ -149,30 +149,50 @@ struct PoolBackwardPixel {
   }
 };
 
-/// The pixels of one window position each, as all are where windows do not overlap: nothing to add up.
-template <bool kMax>
-FC_INLINE void pool_backward_single(const PoolBackwardRow* r, int64_t column, bool stream) {
+/// Whether `columns` pixels from `column` on are in one window each, and in the same one, as where windows do not overlap.
+FC_INLINE bool pool_one_window(const PoolBackwardRow* r, int64_t column, int64_t columns) {
+  if (column + columns > r->columns) return false;
+  const int64_t j = r->column_begin[column];
+  for (int64_t i = 0; i < columns; ++i)
+    if (r->column_begin[column + i + 1] != j + i + 1 || r->column_offset[j + i] != r->column_offset[j])
+      return false;
+  return true;
+}
+
+/// Those pixels: nothing to add up, and the window's gradient is read once.
+template <bool kMax, int kColumns>
+FC_INLINE void pool_backward_window(const PoolBackwardRow* r, int64_t column, bool stream) {
   const int64_t j = r->column_begin[column], offset = r->row_offset[0] + r->column_offset[j];
   const int64_t channels = r->channels;
   const float* dy = (const float*)r->dy + offset;
   const uint8_t* tap = (const uint8_t*)r->tap + offset;
   float* dx = (float*)r->dx + column * channels;
-  const uint8_t code = (uint8_t)(r->row_code[0] + r->column_code[j]);
+  uint8_t code[kColumns];
+  for (int i = 0; i < kColumns; ++i) code[i] = (uint8_t)(r->row_code[0] + r->column_code[j + i]);
   const Vec scale = vset(kMax ? 1.0f : (float)(1 / (r->row_scale[0] * r->column_scale[j])));
-  const auto value = [&](int64_t c, Vec v, int lanes) {
-    if (kMax) v = vselect(bytes_equal(tap + c, code, lanes), v, vzero());
-    return vadd(vzero(), kMax ? v : vmul(v, scale));  // no sum is -0
+  Vec value[kColumns];
+  const auto find = [&](int64_t c, Vec v, int lanes) __attribute__((always_inline)) {
+    if (!kMax) v = vmul(v, scale);
+    for (int i = 0; i < kColumns; ++i) {
+      const Vec mine = kMax ? vselect(bytes_equal(tap + c, code[i], lanes), v, vzero()) : v;
+      value[i] = vadd(vzero(), mine);  // no sum is -0
+    }
   };
   int64_t c = 0;
   for (; c + kLanes <= channels; c += kLanes) {
-    const Vec v = value(c, vload(dy + c), kLanes);
-    if (stream)
-      vstream(dx + c, v);
-    else
-      vstore(dx + c, v);
+    find(c, vload(dy + c), kLanes);
+    for (int i = 0; i < kColumns; ++i) {
+      float* at = dx + i * channels + c;
+      if (stream)
+        vstream(at, value[i]);
+      else
+        vstore(at, value[i]);
+    }
   }
   const int part = (int)(channels - c);
-  if (part > 0) vstore_part(dx + c, value(c, vload_part(dy + c, part), part), part);
+  if (part == 0) return;
+  find(c, vload_part(dy + c, part), part);
+  for (int i = 0; i < kColumns; ++i) vstore_part(dx + i * channels + c, value[i], part);
 }
 
 inline void pool_max_forward_vec(const PoolForwardRow* r) {
@@ -188,10 +208,16 @@ inline void pool_avg_forward_vec(const PoolForwardRow* r) {
 template <bool kMax>
 void pool_backward_vec(const PoolBackwardRow* r) {
   const bool stream = r->stream && ((uintptr_t)r->dx | (uintptr_t)(4 * r->channels)) % sizeof(Vec) == 0;
-  for (int64_t column = 0; column < r->columns; ++column)
-    if (r->row_hits == 1 && r->column_begin[column + 1] - r->column_begin[column] == 1)
-      pool_backward_single<kMax>(r, column, stream);
-    else
-      pool_channels(r->channels, PoolBackwardPixel<kMax>{r, column, stream});
+  for (int64_t column = 0; column < r->columns;)
+    if (r->row_hits == 1 && pool_one_window(r, column, 2)) {
+      pool_backward_window<kMax, 2>(r, column, stream);
+      column += 2;
+    } else {
+      if (r->row_hits == 1 && pool_one_window(r, column, 1))
+        pool_backward_window<kMax, 1>(r, column, stream);
+      else
+        pool_channels(r->channels, PoolBackwardPixel<kMax>{r, column, stream});
+      ++column;
+    }
   if (stream) stream_done();
 }
