@@ -285,7 +285,8 @@ def test_depthwise_rows_by_fours(height: int, stride: int, name: str) -> None:
     """Three-by-three filters take two or four rows at a time: any remainder, any padding, any memory order."""
     rng = np.random.default_rng(height)
     # 128 channels go pixel by pixel at stride 2, and in the gradient of the filters.
-    for padding, width, channels in ((0, 11, 16), (1, 3, 35), (2, 9, 20), (1, 7, 128), (0, 4, 640), (1, 8, 33), (3, 6, 17)):
+    sizes = ((0, 11, 16), (1, 3, 35), (2, 9, 20), (1, 7, 128), (0, 4, 640), (1, 8, 33), (3, 6, 17))
+    for padding, width, channels in sizes:
         if height + 2 * padding < 3:
             continue
         x = with_memory_order(rng.integers(-3, 4, (6, channels, height, width)), padding)

@@ -82,7 +82,10 @@ struct Cut {
     columns = filters_are_rows ? patch : filters;
     row_chunks = div_up(rows, kChunkRows);
     column_chunks = div_up(columns, kChunkColumns);
-    if (p.G * row_chunks * column_chunks < kWantedTasks) {
+    pixels = p.N * p.out_pixels();
+    // Too few tasks: long sums are split, which copies nothing twice; short ones get narrower chunks.
+    const int64_t most = std::max<int64_t>(1, pixels / kWideSplitPixels);
+    if (p.G * row_chunks * column_chunks * most < kWantedTasks) {
       row_chunks = std::max(row_chunks, rows / 96);
       // Few tasks, all of a size: an odd number would leave two threads 3 and 2, say.
       if (row_chunks > 1) row_chunks += p.G * row_chunks * column_chunks % 2;
@@ -92,7 +95,6 @@ struct Cut {
     chunk_columns =
         round_up(div_up(std::max<int64_t>(columns, 1), std::max<int64_t>(column_chunks, 1)), kVector);
     column_chunks = div_up(columns, chunk_columns);
-    pixels = p.N * p.out_pixels();
     const int64_t chunks = std::max<int64_t>(1, p.G * row_chunks * column_chunks);
     const int64_t least = chunks < kFewChunks ? kFewSplitPixels : kWideSplitPixels;
     splits = std::max<int64_t>(1, std::min(div_up(kWantedTasks, chunks), pixels / least));
