@@ -88,7 +88,7 @@ VARIABLES: tuple[Variable, ...] = (
         "none",
         "builds with sanitizers: address,undefined or thread",
     ),
-    Variable("FASTCNN_ISAS", "cmake", "all", "which kernels to compile beside the weakest: avx2;avx512"),
+    Variable("FASTCNN_ISAS", "cmake", "all", "which kernels to compile: avx2;avx512; the same for its tests"),
     Variable("FASTCNN_WERROR", "cmake", "OFF", "compiler warnings are errors (on in CI)"),
     Variable("FASTCNN_BUILD_TESTS", "cmake", "ON outside pip", "builds the C++ tests, run by ctest"),
 )
