@@ -17,6 +17,11 @@ constexpr int kDotColumns = 4;
 constexpr int kDotRows[kDotColumns] = {6, 4, 3, 2};
 #endif
 
+// Rows that follow one another without a gap are read once: what some tiles later will read is on its way, as far as that
+// stays in L1.
+constexpr int64_t kDotAhead = 32;      // rows
+constexpr int64_t kDotAheadRow = 256;  // floats of each, at most
+
 /// The four lanes' sums of four vectors each, quarters first: the order is the same for every vector.
 FC_INLINE Quad dot_sums(const float* lanes) {
   Quad q[4];
@@ -34,7 +39,7 @@ FC_INLINE Quad dot_sums(const float* lanes) {
 }
 
 /// One vector of the depth, of which `valid` lanes count.
-template <int R, int N, bool WHOLE>
+template <int R, int N, bool WHOLE, bool AHEAD>
 FC_INLINE void dot_step(const float* a, int64_t a_row, const float* b, int64_t b_row, int valid,
                         Vec (&acc)[R][N]) {
   Vec bv[N];
@@ -42,6 +47,7 @@ FC_INLINE void dot_step(const float* a, int64_t a_row, const float* b, int64_t b
   for (int j = 0; j < N; ++j) bv[j] = WHOLE ? vload(b + j * b_row) : vload_part(b + j * b_row, valid);
 #pragma GCC unroll 12
   for (int i = 0; i < R; ++i) {
+    if (AHEAD) __builtin_prefetch(a + (kDotAhead + i) * a_row);
     const Vec av = WHOLE ? vload(a + i * a_row) : vload_part(a + i * a_row, valid);
 #pragma GCC unroll 12
     for (int j = 0; j < N; ++j) acc[i][j] = vfma(av, bv[j], acc[i][j]);
@@ -56,14 +62,19 @@ void gemm_dot_tile(const GemmTile* t, int first_row, int first_column) {
 #pragma GCC unroll 12
     for (int j = 0; j < N; ++j) acc[i][j] = vzero();
   const int64_t a_row = t->a_row, b_row = t->b_row, k = t->k;
+  const bool ahead = t->segments == 1 && a_row == k && k <= kDotAheadRow;
   const GemmSegment* segment = t->segment;
   for (int s = t->segments; s > 0; --s) {
     const float *a = t->a + first_row * a_row, *b = t->b + first_column * b_row;
     if (segment) a += segment->a, b += segment->b, ++segment;
     int64_t left = k;
-    for (; left >= kLanes; left -= kLanes, a += kLanes, b += kLanes)
-      dot_step<R, N, true>(a, a_row, b, b_row, kLanes, acc);
-    if (left > 0) dot_step<R, N, false>(a, a_row, b, b_row, static_cast<int>(left), acc);
+    if (ahead)
+      for (; left >= kLanes; left -= kLanes, a += kLanes, b += kLanes)
+        dot_step<R, N, true, true>(a, a_row, b, b_row, kLanes, acc);
+    else
+      for (; left >= kLanes; left -= kLanes, a += kLanes, b += kLanes)
+        dot_step<R, N, true, false>(a, a_row, b, b_row, kLanes, acc);
+    if (left > 0) dot_step<R, N, false, false>(a, a_row, b, b_row, static_cast<int>(left), acc);
   }
   constexpr int kSums = (R * N + 3) / 4 * 4;
   float lanes[kSums * kLanes], sum[kSums];
