@@ -1,7 +1,7 @@
 // Gradient of the input of a depthwise convolution:
 //   dx[i, c]   = sum over the taps that reach i of dy line [.., c] * w[tap, c], one residue class
-//     of the stride after the other, so that neighbours in a class read neighbours; of 3x3 filters at stride 2 four
-//     classes at once
+//     of the stride after the other, so that neighbours in a class read neighbours; of 3x3 filters at stride 2
+//     with odd padding four classes at once (kernels/depthwise_spread.inl)
 #include "cpu/conv_depthwise_strips.h"
 #include "cpu/thread_pool.h"
 
@@ -131,7 +131,7 @@ void backward_input_spread(const ConvProblem& p, const DepthwiseSpace& space, co
   if (rows > 1) second.store(p.in[2], p.C);
 }
 
-/// Whether that is possible.
+/// Whether that is possible: with odd padding two rows and two columns from an even place on share a pixel of dy.
 bool is_spread(const ConvProblem& p) {
   return depthwise_is_square(p) && p.stride[2] == 2 && p.pad_low[1] % 2 == 1 && p.pad_low[2] % 2 == 1;
 }

@@ -106,7 +106,7 @@ struct DepthwiseKernels {
   DepthwiseRowsFn rows[kDepthwiseStrides][kDepthwiseTaps];  ///< [stride - 1][taps - 1]
   DepthwiseQuadFn quads[kDepthwiseStrides];  ///< [stride - 1] of four rows, nullptr where registers are few
   DepthwiseQuadFn by_pixel;                  ///< of two rows at stride 2, in the order of memory
-  DepthwiseSpreadFn spread;
+  DepthwiseSpreadFn spread;                  ///< of the input gradient, two rows at stride 2
   DepthwiseSumsFn sums[kDepthwiseStrides][kDepthwiseTaps];
   DepthwiseRowSumsFn row_sums[2];  ///< at stride 1: two rows, four
   /// The same in the order of memory: [stride - 1][rows - 1], up to kDepthwiseSumRows.

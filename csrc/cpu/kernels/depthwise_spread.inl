@@ -11,7 +11,7 @@
 namespace fastcnn::cpu::FC_ISA {
 namespace {
 
-/// Four pixels of dx: two rows, which may be without memory, by two columns.
+/// Four pixels of dx, two rows by two columns; at the far borders fewer.
 struct DepthwiseSquare {
   const float* line[2];  // at the pixel of dy that enters all four
   bool left, right;      // whether that pixel exists, and its neighbour
