@@ -515,6 +515,8 @@ class Tensor:
     @property
     def __cuda_array_interface__(self) -> dict[str, typing.Any]: ...
     @property
+    def _alone(self) -> bool: ...
+    @property
     def _output_index(self) -> int: ...
     @_output_index.setter
     def _output_index(self, arg0: typing.SupportsInt | typing.SupportsIndex) -> None: ...
@@ -569,7 +571,7 @@ class ActivationMask:
         p0: typing.SupportsFloat | typing.SupportsIndex = 0.0,
         p1: typing.SupportsFloat | typing.SupportsIndex = 0.0,
     ) -> None: ...
-    def backward(self, dy: Tensor) -> Tensor: ...
+    def backward(self, dy: Tensor, over_dy: bool = False) -> Tensor: ...
     def output(self) -> Tensor | None: ...
 
 class ConvGeometry:
@@ -777,6 +779,7 @@ def batch_norm_backward(
     arg8: bool,
     arg9: str,
     arg10: Tensor | None,
+    arg11: bool,
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None]: ...
 def batch_norm_forward(
     arg0: Tensor,
@@ -1010,6 +1013,7 @@ def group_norm_backward(
     arg6: bool,
     arg7: bool,
     arg8: bool,
+    arg9: bool,
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None]: ...
 def group_norm_forward(
     arg0: str,

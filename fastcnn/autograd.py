@@ -5,6 +5,9 @@ Each differentiable op is a :class:`Function` with a static ``forward(ctx, *args
 outputs. References point one way only - output -> node -> the nodes of its inputs - so the graph dies with its last
 output, without the garbage collector: memory peaks do not depend on it. A saved output is kept as a detached view
 (the node must not own its own output) and re-attached when it is unpacked.
+
+A gradient on its way to a node is a Tensor of the engine's own. If its memory is nobody else's (``_alone``), the node's
+backward is the last to see it and may write its result there: so do normalisations, activations and sums of gradients.
 """
 
 from __future__ import annotations
@@ -233,7 +236,8 @@ def _run(
         if slots is None:
             slots = pending[node.sequence] = [None] * node.outputs
             heapq.heappush(queue, (-node.sequence, node))
-        slots[index] = gradient if slots[index] is None else _sum(slots[index], gradient)
+        known = slots[index]
+        slots[index] = _alias(gradient) if known is None else _sum(known, gradient, known._alone)
 
     for root, gradient in zip(roots, gradients):
         deliver(root if root._node is None else (root._node, root._output_index), gradient)
@@ -256,7 +260,7 @@ def _run(
             for i, g in enumerate(grads):
                 slot = wanted.get((node.sequence, i))
                 if slot is not None and g is not None:
-                    found[slot] = g
+                    found[slot] = _alias(g)
         edges = node.edges
         if node._saved is None:
             _ = node.saved_tensors  # raises: freed by an earlier pass
@@ -284,12 +288,16 @@ def _run(
     return found
 
 
-def _sum(a: Tensor, b: Tensor) -> Tensor:
+def _sum(a: Tensor, b: Tensor, over_a: bool = False) -> Tensor:
+    """a + b; with ``over_a`` in a's memory, unless the sum is to be differentiated."""
     if is_grad_enabled() and (a.requires_grad or b.requires_grad):
         from fastcnn.functional.arithmetic import add
 
         return add(a, b)
-    return _core.binary(_ADD, a, b)
+    if not over_a:
+        return _core.binary(_ADD, a, b)
+    _core.binary_(_ADD, a, b)
+    return a
 
 
 def _call(node: Context, grads: list[Tensor | None], create: bool) -> list[Tensor | None]:

@@ -13,6 +13,7 @@ from planted_bugs_conv import CONV_BUGS
 CONV = "tests/test_conv.py"
 CHOICE = "tests/test_conv_choice.py"
 RULES = "tests/test_kernel_rules.py"
+GRADIENT_MEMORY = "tests/test_gradient_memory.py"
 
 BUGS: tuple[Bug, ...] = (
     *CONV_BUGS,
@@ -97,6 +98,25 @@ BUGS: tuple[Bug, ...] = (
     bug(
         "philox: nine rounds", "csrc/common/philox.h", "kPhiloxRounds = 10", "kPhiloxRounds = 9",
         "the frozen stream", "tests/test_random.py", "tests/test_dropout.py",
+    ),
+    bug(
+        "backward overwrites a gradient that a function keeps", "fastcnn/autograd.py",
+        "slots[index] = _alias(gradient) if known is None", "slots[index] = gradient if known is None",
+        "the engine hands on a Tensor that others may hold", GRADIENT_MEMORY,
+    ),
+    bug(
+        "backward overwrites a gradient that was asked for", "fastcnn/autograd.py",
+        "found[slot] = _alias(g)", "found[slot] = g", "fastcnn.grad of a computed tensor", GRADIENT_MEMORY,
+    ),
+    bug(
+        "batch norm's dx in the memory of the residual's gradient", "fastcnn/functional/norm.py",
+        "dy._alone and (y is not None or not needs[3])", "dy._alone", "a residual without an activation",
+        "tests/test_norm_fused.py",
+    ),
+    bug(
+        "memory that an array sees counts as nobody else's", "csrc/memory/kept.cpp",
+        "t.storage.use_count() == 1 && s->heir", "t.storage.use_count() <= 2 && s->heir",
+        "one more holder of a gradient", GRADIENT_MEMORY,
     ),
     bug(
         "dropout: survivors scaled by 1 + p", "fastcnn/functional/dropout.py",

@@ -97,6 +97,24 @@ def test_residual_without_activation_is_an_addition():
     assert np.all(np.asarray(r.grad) == 1)
 
 
+@pytest.mark.parametrize("training", [False, True])
+def test_gradients_with_a_residual_and_no_activation(training):
+    """dy is the residual's gradient, so dx does not take its memory."""
+    found = []
+    for fused in (True, False):
+        values = operands((2, 3, 4, 4), "float32")  # in the order of memory that dx has
+        values = [v.contiguous("channels_last").detach() if v.ndim == 4 else v for v in values]
+        x, w, b, r = (v.requires_grad_() for v in values)
+        mean, var = fastcnn.zeros(3), fastcnn.ones(3)
+        if fused:
+            y = F.batch_norm(x, mean, var, w, b, training, residual=r * 2)
+        else:
+            y = F.batch_norm(x, mean, var, w, b, training) + r * 2
+        (y * x.detach()).sum().backward()
+        found.append([bits(t.grad) for t in (x, w, b, r)])
+    assert found[0] == found[1]
+
+
 def test_without_a_residual_only_the_input_is_saved():
     x = fastcnn.randn(8, 16, 12, 12).requires_grad_()
     y = F.batch_norm(x, None, None, None, None, True, activation="relu")

@@ -60,7 +60,8 @@ void bind_elementwise(py::module_& module) {
            }),
            py::arg("op"), py::arg("y"), py::arg("p0") = 0.0, py::arg("p1") = 0.0)
       .def("output", &ops::ActivationMask::output)
-      .def("backward", &ops::ActivationMask::backward, py::arg("dy"), release_gil());
+      .def("backward", &ops::ActivationMask::backward, py::arg("dy"), py::arg("over_dy") = false,
+           release_gil());
   m.def("copy_", &ops::copy_, py::arg("target"), py::arg("source"), py::arg("non_blocking") = false,
         release_gil());
   m.def(

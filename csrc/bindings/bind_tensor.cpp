@@ -118,6 +118,7 @@ void bind_tensor(py::module_& m) {
                                const auto* s = dynamic_cast<const AllocatedStorage*>(t.storage.get());
                                return t.storage.use_count() + (s && !s->heir.expired());
                              })
+      .def_property_readonly("_alone", &is_alone)
       .def("_bump", [](const Tensor& t) { changed(t); })
       .def("numel", &Tensor::numel)
       .def("data_ptr", [](const Tensor& t) { return reinterpret_cast<uintptr_t>(t.raw()); })

@@ -45,12 +45,12 @@ double* partial_of(double* partial, const NormProblem& p, int64_t o, int64_t chu
   return partial + (o * p.chunks() + chunk) * 2 * p.channels;
 }
 
-// How far ahead rows are fetched, in elements: some KB, whole rows; 0 where a cache may hold what is read.
+// How far ahead rows are fetched, in elements: some KB, whole rows; 0 where a cache may hold x and dy.
 template <class T>
 int64_t fetched_ahead(const NormProblem& p) {
-  constexpr int64_t kFetchBytes = 8192;
+  constexpr int64_t kFetchBytes = 8192, kNearBytes = int64_t(4) << 20;
   const int64_t row = p.channels * int64_t(sizeof(T)), bytes = p.outer * p.rows * row;
-  return 2 * bytes > kFarBytes ? std::max<int64_t>(1, kFetchBytes / row) * p.channels : 0;
+  return 2 * bytes > kNearBytes ? std::max<int64_t>(1, kFetchBytes / row) * p.channels : 0;
 }
 
 template <class T>

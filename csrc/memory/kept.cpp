@@ -44,6 +44,12 @@ bool may_keep(const Tensor& t) {
   return t.storage->views.load() == 0 && dynamic_cast<AllocatedStorage*>(t.storage.get());
 }
 
+bool is_alone(const Tensor& t) {
+  const auto* s = dynamic_cast<const AllocatedStorage*>(t.storage.get());
+  return s && t.storage.use_count() == 1 && s->heir.expired() && s->views.load() == 0 && t.is_dense() &&
+         size_t(t.numel()) * size_of(t.dtype) == s->bytes;
+}
+
 void forget_kept(Storage& storage) {
   List gone;
   const ForkLock lock(mutex());

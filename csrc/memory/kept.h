@@ -20,6 +20,9 @@ struct KeptKey {
 
 /// Whether something may be kept for `t`: its memory is of our allocator, and nobody outside can write to it.
 bool may_keep(const Tensor& t);
+/// Whether no other tensor, array or heir sees any of t's memory, and t is all of it: an op that is done with t may give
+/// the memory to its result.
+bool is_alone(const Tensor& t);
 /// Frees what is kept for the memory.
 void forget_kept(Storage& storage);
 

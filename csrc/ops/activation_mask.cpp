@@ -3,6 +3,7 @@
 #include "cpu/elementwise.h"
 #include "cpu/thread_pool.h"
 #include "cuda/elementwise.h"
+#include "memory/kept.h"
 #include "ops/streams.h"
 
 namespace fastcnn::ops {
@@ -56,14 +57,21 @@ std::optional<Tensor> ActivationMask::output() {
   return std::nullopt;
 }
 
-Tensor ActivationMask::backward(const Tensor& dy) {
-  if (const std::optional<Tensor> y = output()) return binary(op_, dy, *y, p0_, p1_);
+Tensor ActivationMask::backward(const Tensor& dy, bool over_dy) {
+  if (const std::optional<Tensor> y = output()) {
+    if (!over_dy) return binary(op_, dy, *y, p0_, p1_);
+    binary_(op_, dy, *y, p0_, p1_);
+    return dy.detach();
+  }
   const OpScope scope(name_of(op_));
   check_same_device(name_of(op_), {&dy, &*bits_});
   FC_CHECK(dy.shape == view_.shape && dy.dtype == view_.dtype, name_of(op_), ": grad_output is ",
            name_of(dy.dtype), " ", to_string(dy.shape), ", expected ", name_of(view_.dtype), " ",
            to_string(view_.shape));
-  const Tensor dx = empty_strided(view_.shape, view_.strides, view_.dtype, dy.device());
+  over_dy = over_dy && dy.strides == view_.strides;
+  if (over_dy) changed(dy);
+  const Tensor dx =
+      over_dy ? dy.detach() : empty_strided(view_.shape, view_.strides, view_.dtype, dy.device());
   if (dx.numel() > 0)
     launch(context_of(dx), name_of(op_),
            ApplyMaskParams{op_, p0_, make_loop({&dx, &dy}), bits_->data<uint8_t>()}, cpu::apply_mask,

@@ -24,8 +24,9 @@ class ActivationMask final : public Heir {
 
   /// The output, if somebody keeps it.
   std::optional<Tensor> output();
-  /// dx for dy of y's shape, in y's memory order if there are bits only. ValueError if y was changed in place.
-  Tensor backward(const Tensor& dy);
+  /// dx for dy of y's shape, in y's memory order if there are bits only. over_dy: the caller is done with dy, and dx
+  /// takes its memory if it lies in that order. ValueError if y was changed in place.
+  Tensor backward(const Tensor& dy, bool over_dy = false);
 
   void inherit(AllocatedStorage& dying) noexcept override;
 

@@ -2,6 +2,7 @@
 
 #include "cpu/norm.h"
 #include "cuda/norm.h"
+#include "memory/kept.h"
 #include "memory/workspace.h"
 #include "ops/elementwise.h"
 
@@ -100,8 +101,8 @@ NormOutput forward(const char* op, NormForwardParams& a, const Tensor& x, const 
 
 NormGradients backward(const char* op, const NormProblem& p, const Tensor& x, const Tensor& dy,
                        const MaybeTensor& weight, const Tensor& stats, bool given_stats, bool want_dx,
-                       bool want_dweight, bool want_dbias, const MaybeTensor& bias = {},
-                       NormActivation activation = NormActivation::none, const MaybeTensor& y = {}) {
+                       bool want_dweight, bool want_dbias, const MaybeTensor& bias, NormActivation activation,
+                       const MaybeTensor& y, bool over_dy) {
   check_same_device(op, {&x, &dy, &stats});
   check_same_dtype(op, {&x, &dy});
   FC_CHECK(dy.shape == x.shape, op, ": grad_output has shape ", to_string(dy.shape), ", expected ",
@@ -110,10 +111,16 @@ NormGradients backward(const char* op, const NormProblem& p, const Tensor& x, co
   const Tensor* b = checked(op, "bias", bias, x);
   const Tensor x_rows = as_rows(x), dy_rows = as_rows(dy);
   NormGradients out;
-  if (want_dx) out.dx = empty_channels_last(x.shape, x.dtype, x.device());
   if (want_dweight) out.dweight = empty({p.channels}, x.dtype, x.device());
   if (want_dbias) out.dbias = empty({p.channels}, x.dtype, x.device());
-  if (y) out.dresidual = empty_channels_last(x.shape, x.dtype, x.device());
+  over_dy = over_dy && dy_rows.storage == dy.storage;
+  const auto like_dy = [&] {  // the first one takes its memory
+    if (!std::exchange(over_dy, false)) return empty_channels_last(x.shape, x.dtype, x.device());
+    changed(dy);
+    return dy.detach();
+  };
+  if (y) out.dresidual = like_dy();
+  if (want_dx) out.dx = like_dy();
   const bool sums = want_dweight || want_dbias || y || !given_stats;
   const Workspace workspace(x.device(), sums ? p.workspace_bytes() : 0);
   NormBackwardParams a{};
@@ -158,12 +165,12 @@ NormOutput batch_norm_forward(const Tensor& x, const MaybeTensor& weight, const 
 NormGradients batch_norm_backward(const Tensor& x, const Tensor& dy, const MaybeTensor& weight,
                                   const MaybeTensor& bias, const Tensor& stats, bool training, bool want_dx,
                                   bool want_dweight, bool want_dbias, const std::string& activation,
-                                  const MaybeTensor& y) {
+                                  const MaybeTensor& y, bool over_dy) {
   const char* op = "batch_norm";
   const OpScope scope("batch_norm.backward");
   const NormProblem p = problem_of(op, x, x.ndim() > 1 ? x.shape[1] : 0, true, 0);
   return backward(op, p, x, dy, weight, stats, !training, want_dx, want_dweight, want_dbias, bias,
-                  parse_activation(op, activation), y);
+                  parse_activation(op, activation), y, over_dy);
 }
 
 NormOutput group_norm_forward(const char* op, const Tensor& x, int64_t groups, const MaybeTensor& weight,
@@ -183,10 +190,11 @@ NormOutput group_norm_forward(const char* op, const Tensor& x, int64_t groups, c
 
 NormGradients group_norm_backward(const char* op, const Tensor& x, const Tensor& dy, int64_t groups,
                                   const MaybeTensor& weight, const Tensor& stats, bool want_dx,
-                                  bool want_dweight, bool want_dbias) {
+                                  bool want_dweight, bool want_dbias, bool over_dy) {
   const OpScope scope(op);
   const NormProblem p = problem_of(op, x, groups, false, 0);
-  return backward(op, p, x, dy, weight, stats, false, want_dx, want_dweight, want_dbias);
+  return backward(op, p, x, dy, weight, stats, false, want_dx, want_dweight, want_dbias, {},
+                  NormActivation::none, {}, over_dy);
 }
 
 }  // namespace fastcnn::ops

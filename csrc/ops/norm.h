@@ -28,11 +28,12 @@ NormOutput batch_norm_forward(const Tensor& x, const MaybeTensor& weight, const 
                               const MaybeTensor& residual = {});
 /// `stats` as returned by forward. training = false: they were constants. `activation` as in forward; `y` is forward's
 /// result if there was a residual and an activation, whose gradient `dresidual` then is. x may be any tensor of dy's
-/// shape if neither statistics, weight nor activation need it.
+/// shape if neither statistics, weight nor activation need it. over_dy: the caller is done with dy, and `dresidual` or
+/// else dx takes its memory if it lies in channels_last order.
 NormGradients batch_norm_backward(const Tensor& x, const Tensor& dy, const MaybeTensor& weight,
                                   const MaybeTensor& bias, const Tensor& stats, bool training, bool want_dx,
                                   bool want_dweight, bool want_dbias, const std::string& activation = "",
-                                  const MaybeTensor& y = {});
+                                  const MaybeTensor& y = {}, bool over_dy = false);
 
 /// Running values (instance norm only) take the average over the samples of mean and unbiased variance.
 NormOutput group_norm_forward(const char* op, const Tensor& x, int64_t groups, const MaybeTensor& weight,
@@ -40,7 +41,7 @@ NormOutput group_norm_forward(const char* op, const Tensor& x, int64_t groups, c
                               const MaybeTensor& running_var = {}, double momentum = 0);
 NormGradients group_norm_backward(const char* op, const Tensor& x, const Tensor& dy, int64_t groups,
                                   const MaybeTensor& weight, const Tensor& stats, bool want_dx,
-                                  bool want_dweight, bool want_dbias);
+                                  bool want_dweight, bool want_dbias, bool over_dy = false);
 
 /// Layer norm (center) or RMS norm over the last axes of x, which are weight's and bias's; stats (2, rows).
 NormOutput row_norm_forward(const char* op, const Tensor& x, const Dims& normalized_shape,

@@ -54,10 +54,13 @@ class _Activation(Function):
     @staticmethod
     def backward(ctx: Context, dy: Tensor) -> Any:
         if ctx.mask is not None:
-            return ctx.mask.backward(dy), None, None, None
+            return ctx.mask.backward(dy, dy._alone), None, None, None
         name, p0, p1 = ctx.call
         (t,) = ctx.saved_tensors
-        return _core.binary(_B[name + "_backward"], dy, t, p0, p1), None, None, None
+        if not dy._alone:
+            return _core.binary(_B[name + "_backward"], dy, t, p0, p1), None, None, None
+        _core.binary_(_B[name + "_backward"], dy, t, p0, p1)
+        return dy, None, None, None
 
 
 class _Inplace(_Activation):

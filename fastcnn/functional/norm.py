@@ -47,10 +47,12 @@ class _BatchNorm(Function):
         if ctx.mask is not None:
             y = ctx.mask.output()
             if y is None:
-                dy, activation = ctx.mask.backward(dy), ""
+                dy, activation = ctx.mask.backward(dy, dy._alone), ""
         needs = ctx.needs_input_grad[:4]
+        over_dy = dy._alone and (y is not None or not needs[3])  # else dy itself is the residual's gradient
+        call = training and needs[0], *needs[:3], activation, y, over_dy
         *gradients, dresidual = _core.batch_norm_backward(
-            dy if x is None else x, dy, weight, bias, stats, training and needs[0], *needs[:3], activation, y
+            dy if x is None else x, dy, weight, bias, stats, *call
         )
         if needs[3] and dresidual is None:
             dresidual = dy
@@ -105,7 +107,7 @@ class _GroupNorm(Function):
         x, weight, stats = ctx.saved_tensors
         op, groups = ctx.call
         gradients = _core.group_norm_backward(
-            op, dy if x is None else x, dy, groups, weight, stats, *ctx.needs_input_grad[:3]
+            op, dy if x is None else x, dy, groups, weight, stats, *ctx.needs_input_grad[:3], dy._alone
         )
         return *gradients[:3], None, None, None, None
 

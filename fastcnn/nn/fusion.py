@@ -3,7 +3,8 @@
 * ReLU, then max pool: one pass. Nothing is kept but the winners' positions, of which one value says "no gradient".
 * ReLU, then dropout: they commute bit for bit (both select; the scale is positive), and the other way round the ReLU
   overwrites the new tensor and keeps it, as does the linear or convolution layer behind. One tensor instead of two.
-* Batch norm, then ReLU or ReLU6: one pass, which needs the norm's input only.
+* Batch norm, then ReLU or ReLU6: one pass, which needs the norm's input only. Batch norm that ends a sequence to whose
+  result something is added: one pass.
 * A layer, then an activation: the activation overwrites what the layer made, which nobody else can hold.
 * In evaluation, where nothing is recorded, a convolution takes along what follows it: batch norm by running statistics
   (a factor and a shift per filter), an addition, ReLU or ReLU6. One pass; with a batch norm the rounding differs a
@@ -116,7 +117,7 @@ def conv_norm(conv: Any, norm: Any, x: Any, activation: str | None = None, resid
     if type(conv) in _CONVS and (fold := _fold(conv, norm, x, residual)):
         return conv(x, tail=(fold, residual, activation or "copy"))
     y = conv(x)
-    if activation is not None and _fuses_activation(norm):
+    if _fuses_activation(norm):
         return norm(y, activation=activation, residual=residual)
     y = norm(y)
     if residual is not None:
@@ -252,6 +253,8 @@ def run(modules: Sequence[Module], x: Any, residual: Any = None) -> Any:
                 x = module(x, activation=_ACTIVATIONS[type(after)])
                 i += 1
             fresh = False
+        elif i == count and residual is not None and _fuses_activation(module):
+            return module(x, residual=residual)
         else:
             x = module(x)
             fresh = kind in _FRESH and is_plain(module)
