@@ -79,6 +79,7 @@ __all__: list[str] = [
     "drop_connect_backward_input",
     "drop_connect_backward_weight",
     "drop_connect_forward",
+    "drop_gradients",
     "dropout",
     "empty",
     "empty_channels_last",
@@ -172,6 +173,7 @@ __all__: list[str] = [
     "start_op_clock",
     "stop_op_clock",
     "synchronize",
+    "take_gradient",
     "to",
     "to_dlpack",
     "to_numpy",
@@ -957,6 +959,7 @@ def drop_connect_backward_weight(
 def drop_connect_forward(
     arg0: Tensor, arg1: Tensor, arg2: typing.SupportsFloat | typing.SupportsIndex, arg3: RandomKey
 ) -> Tensor: ...
+def drop_gradients(arg0: collections.abc.Sequence[Tensor]) -> None: ...
 def dropout(
     arg0: str,
     arg1: Tensor,
@@ -1231,6 +1234,7 @@ def sort(
 def start_op_clock() -> None: ...
 def stop_op_clock() -> list: ...
 def synchronize(arg0: str) -> None: ...
+def take_gradient(arg0: Tensor, arg1: Tensor) -> bool: ...
 def to(
     x: Tensor,
     dtype: str,

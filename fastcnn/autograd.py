@@ -166,6 +166,8 @@ def _alias(gradient: Tensor) -> Tensor:
 
 def _accumulate(leaf: Tensor, gradient: Tensor) -> None:
     """leaf.grad += gradient; the first one is taken over without a copy when nobody else holds its memory."""
+    if _core.take_gradient(leaf, gradient):
+        return
     old = leaf._grad
     if is_grad_enabled() and (gradient.requires_grad or (old is not None and old.requires_grad)):
         from fastcnn.functional.arithmetic import add, mul
@@ -173,10 +175,6 @@ def _accumulate(leaf: Tensor, gradient: Tensor) -> None:
         total = mul(gradient, 1.0) if old is None else add(old, gradient)  # .grad stays part of the graph
     elif old is not None:
         total = _core.binary(_ADD, old, gradient)
-    elif gradient._storage_users == 1 and gradient.strides == leaf.strides:
-        total = _core.detach(
-            gradient
-        )  # users: 2 from now on, should somebody else be given this gradient too
     else:
         total = _core.empty_like(leaf, leaf.dtype)
         _core.copy_(total, gradient)

@@ -236,3 +236,16 @@ def test_phase_and_function_names() -> None:
     opt.param_groups[0]["constraint"] = lambda params: seen.append(_core.phase())
     opt.step()
     assert seen == ["optimizer"] and _core.phase() == ""
+
+
+def test_weights_that_are_plain_attributes():
+    """As a reparametrisation leaves them: the parameter is gone, an attribute of its name is used instead."""
+    x = fastcnn.randn(2, 3, 5, 5)
+    for layer in (nn.Conv2d(3, 3, 3), nn.BatchNorm2d(3)):
+        expected = layer(x) * 2
+        doubled = {name: p.detach() * 2 for name, p in list(layer.named_parameters())}
+        for name, value in doubled.items():
+            delattr(layer, name)
+            setattr(layer, name, value)
+        assert not list(layer.parameters())
+        np.testing.assert_allclose(layer(x), expected.detach(), rtol=1e-5, atol=1e-5)

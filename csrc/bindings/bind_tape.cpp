@@ -210,6 +210,23 @@ void bind_tape(py::module_& m) {
   m.def("_set_context_type", [](py::object type) { context_type = type.release().ptr(); });
   m.def("grad_enabled", [] { return grad_enabled; });
   m.def("set_grad_enabled", [](bool enabled) { grad_enabled = enabled; });
+  // The common end of a gradient's way: the leaf has none yet and nobody else holds its memory, so it becomes .grad
+  // without a copy. False if it is not so simple.
+  m.def("take_gradient", [](Tensor& leaf, const Tensor& gradient) {
+    const auto* s = dynamic_cast<const AllocatedStorage*>(gradient.storage.get());
+    if (leaf.grad || grad_enabled || gradient.storage.use_count() != 1 || (s && !s->heir.expired()) ||
+        gradient.strides != leaf.strides)
+      return false;
+    leaf.grad = std::make_shared<Tensor>(gradient.detach());
+    hold(*leaf.grad, Category::gradient);
+    return true;
+  });
+  m.def("drop_gradients", [](const std::vector<std::shared_ptr<Tensor>>& leaves) {
+    for (const std::shared_ptr<Tensor>& leaf : leaves) {
+      if (leaf->grad) drop(*leaf->grad, Category::gradient);
+      leaf->grad.reset();
+    }
+  });
   // True if a call with these tensors would be recorded.
   m.def("records", [](const py::args& tensors) {
     if (!grad_enabled) return false;

@@ -143,8 +143,6 @@ class Conv(Function):
 
     @staticmethod
     def backward(ctx: Context, dy: Tensor) -> Any:
-        from fastcnn.functional.reduction import sum as total
-
         x, w = ctx.saved_tensors
         op, shape, rows, x_shape, w_shape = ctx.call
         need_x, need_w, need_b = ctx.needs_input_grad[:3]
@@ -153,8 +151,11 @@ class Conv(Function):
         else:
             dx = ConvInput.apply(w, dy, x_shape, op, shape, rows) if need_x else None
             dw = ConvWeight.apply(x, dy, w_shape, op, shape, rows) if need_w else None
-        db = total(dy, [i for i in range(dy.ndim) if i != 1]) if need_b else None
-        return dx, dw, db, None, None, None
+        if not need_b:
+            return dx, dw, None, None, None, None
+        from fastcnn.functional.reduction import sum as total
+
+        return dx, dw, total(dy, [i for i in range(dy.ndim) if i != 1]), None, None, None
 
 
 class ConvInput(Function):
@@ -236,6 +237,7 @@ def _conv(
     (mean, var, weight, bias, eps) or None, a tensor to add or None, "relu", "relu6" or "copy"."""
     op = _OPS[axes - 1]
     try:
+        rows, shape = requests(algo, limit), None
         if tail is None:
             # The plain call on tiny tensors is nothing but overhead: one look for the geometry, one call.
             kinds = stride.__class__, padding.__class__, dilation.__class__, groups.__class__
@@ -244,7 +246,7 @@ def _conv(
             except TypeError:  # lists
                 shape = None
             if shape is not None:
-                y = _core.conv_forward_unrecorded(op, x, w, bias, shape, requests(algo, limit)[0])
+                y = _core.conv_forward_unrecorded(op, x, w, bias, shape, rows[0])
                 if y is not None:
                     return y
             x = borrowed(x, op) if isinstance(x, np.ndarray) else x
@@ -257,8 +259,8 @@ def _conv(
                 axes, unsqueeze(x, 0), w, bias, stride, padding, dilation, groups, padding_mode, algo, limit
             )
             return reshape(y, y.shape[1:])
-        shape = _known_geometry(axes, x, w, stride, padding, dilation, groups, padding_mode)
-        rows = requests(algo, limit)
+        if shape is None:
+            shape = _known_geometry(axes, x, w, stride, padding, dilation, groups, padding_mode)
         if tail is not None:
             return _core.conv_forward_tail(op, x, w, bias, *tail, shape, rows[0], True)
         if _core.records(x, w, bias):

@@ -17,7 +17,6 @@ from fastcnn.tensor import dtype_name
 __all__ = ["Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d"]
 
 _NAMED = ("same", "same_lower", "valid")
-_FUNCTIONS = (None, F.conv1d, F.conv2d, F.conv3d)
 _MODES = ("zeros", "reflect", "replicate", "circular")
 
 
@@ -147,16 +146,14 @@ class _ForwardConv(_Conv):
         own = self.__dict__
         if depthwise is not None:
             return expand_depthwise(input, (own, tail[0], tail[2]), depthwise)
-        geometry = own["stride"], own["padding"], own["dilation"], own["groups"]
-        if tail is not None:
-            weights = own["_parameters"]
-            return _conv(
-                self._axes, input, weights["weight"], weights["bias"], *geometry, own["padding_mode"], own["algo"],
-                own["workspace_limit"], tail,
-            )  # fmt: skip
-        return _FUNCTIONS[self._axes](
-            input, self.weight, self.bias, *geometry, padding_mode=self.padding_mode, algo=self.algo,
-            workspace_limit=self.workspace_limit,
+        weights = own["_parameters"]
+        if "weight" in weights and "bias" in weights:  # __getattr__ takes much longer to find them there
+            w, bias = weights["weight"], weights["bias"]
+        else:  # somebody's plain attributes
+            w, bias = self.weight, self.bias
+        return _conv(
+            self._axes, input, w, bias, own["stride"], own["padding"], own["dilation"], own["groups"],
+            own["padding_mode"], own["algo"], own["workspace_limit"], tail,
         )  # fmt: skip
 
 

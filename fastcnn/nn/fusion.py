@@ -204,6 +204,8 @@ def _units(modules: Sequence[Module], i: int) -> Any:
 
 def _expand_depthwise(modules: Sequence[Module], i: int, x: Any) -> Any:
     """(output, number of modules after `i` - 1 that it includes) or None: a 1x1 convolution and a depthwise one."""
+    if isinstance(x, Tensor) and records(x):  # soon said; _fold looks at the weights, too
+        return None
     if (units := _units(modules, i)) is None:
         return None
     (conv, norm, act), (deep, deep_norm, deep_act), taken = units

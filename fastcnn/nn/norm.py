@@ -96,14 +96,21 @@ class _BatchNorm(_Norm):
         self, input: Tensor, *, activation: str | None = None, residual: Tensor | None = None
     ) -> Tensor:
         self._check(input)
-        momentum = 0.0 if self.momentum is None else self.momentum
-        seen = self.num_batches_tracked if self.training else None
-        if seen is not None and self.momentum is None and not seen.device.startswith("meta"):
-            momentum = 1.0 / (int(seen) + 1)  # average of all batches so far
+        momentum, training = self.momentum, self.training
+        weights = self.__dict__["_parameters"]
+        if "weight" in weights and "bias" in weights:  # __getattr__ takes much longer to find them there
+            weight, bias = weights["weight"], weights["bias"]
+        else:  # somebody's plain attributes
+            weight, bias = self.weight, self.bias
+        mean = self.running_mean
+        seen = self.num_batches_tracked if training else None
+        if momentum is None:
+            momentum = 0.0
+            if seen is not None and not seen.device.startswith("meta"):
+                momentum = 1.0 / (int(seen) + 1)  # average of all batches so far
         y = F.batch_norm(
-            input, self.running_mean, self.running_var, self.weight, self.bias,
-            self.training or self.running_mean is None, momentum, self.eps, activation=activation,
-            residual=residual,
+            input, mean, self.running_var, weight, bias, training or mean is None, momentum, self.eps,
+            activation=activation, residual=residual,
         )  # fmt: skip
         if seen is not None:  # after the op, which may refuse the input
             _core.unary_(_ADD, seen, 1.0)

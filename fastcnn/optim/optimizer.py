@@ -142,12 +142,12 @@ class Optimizer:
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Frees the gradients; ``set_to_none=False`` keeps the memory and writes zeros."""
         for group in self.param_groups:
+            if set_to_none:
+                _core.drop_gradients(group["params"])
+                continue
             for p in group["params"]:
                 if p.grad is not None:
-                    if set_to_none:
-                        p.grad = None
-                    else:
-                        p.grad.zero_()
+                    p.grad.zero_()
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Updates every parameter that has a gradient; returns what `closure` (run first, with gradients) returned."""
