@@ -205,9 +205,9 @@ Tensor conv_backward_weight(const char* op, const Tensor& x, const Dims& w_shape
 ConvGradients conv_backward(const char* op, const Tensor& x, const Tensor& w, const Tensor& dy,
                             const ConvGeometry& geometry, const AlgoRequest& input_request,
                             const AlgoRequest& weight_request, bool want_dx, bool want_dw) {
-  ConvGradients out;
-  if (want_dx) out.dx = conv_backward_input(op, x.shape, w, dy, geometry, input_request);
+  ConvGradients out;  // dx last: the op that comes next reads it, from a cache if it can
   if (want_dw) out.dw = conv_backward_weight(op, x, w.shape, dy, geometry, weight_request);
+  if (want_dx) out.dx = conv_backward_input(op, x.shape, w, dy, geometry, input_request);
   return out;
 }
 
