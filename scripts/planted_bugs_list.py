@@ -114,9 +114,9 @@ BUGS: tuple[Bug, ...] = (
         "tests/test_norm_fused.py",
     ),
     bug(
-        "memory that an array sees counts as nobody else's", "csrc/memory/kept.cpp",
+        "one more holder of a gradient counts as none", "csrc/memory/kept.cpp",
         "t.storage.use_count() == 1 && s->heir", "t.storage.use_count() <= 2 && s->heir",
-        "one more holder of a gradient", GRADIENT_MEMORY,
+        "a hook, a function or another path", GRADIENT_MEMORY,
     ),
     bug(
         "dropout: survivors scaled by 1 + p", "fastcnn/functional/dropout.py",

@@ -205,6 +205,18 @@ def test_an_activation_alone_has_the_same_bits():
             assert bits(model(x)) == bits(one_by_one(model, x))
 
 
+@pytest.mark.parametrize("last", ["batch norm", "activation"])
+def test_in_training_batch_norm_at_the_end_adds(last):
+    from fastcnn.nn.fusion import add_to
+
+    block = nn.Sequential(nn.Conv2d(4, 4, 3, padding=1), nn.BatchNorm2d(4))
+    if last == "activation":
+        block.append(nn.ReLU())
+    x = tensor(normal((2, 4, 9, 9), 4), requires_grad=True)
+    assert ("add" in ops(lambda: add_to(x, block))) == (last == "activation")
+    assert bits(add_to(x, block)) == bits(x + one_by_one(block, x))
+
+
 @pytest.mark.parametrize("kind", ["end", "activation behind", "hooked", "recorded"])
 def test_a_residual_is_added_last(kind):
     from fastcnn.nn.fusion import add_to

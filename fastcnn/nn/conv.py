@@ -10,7 +10,7 @@ from fastcnn import init
 from fastcnn._loader import _core
 from fastcnn.autograd import Tensor
 from fastcnn.functional.conv import Algo, Limit, _conv, expand_depthwise, per_axis
-from fastcnn.nn.module import Module, Parameter
+from fastcnn.nn.module import Module, Parameter, weight_and_bias
 from fastcnn.placement import default_device
 from fastcnn.tensor import dtype_name
 
@@ -146,11 +146,7 @@ class _ForwardConv(_Conv):
         own = self.__dict__
         if depthwise is not None:
             return expand_depthwise(input, (own, tail[0], tail[2]), depthwise)
-        weights = own["_parameters"]
-        if "weight" in weights and "bias" in weights:  # __getattr__ takes much longer to find them there
-            w, bias = weights["weight"], weights["bias"]
-        else:  # somebody's plain attributes
-            w, bias = self.weight, self.bias
+        w, bias = weight_and_bias(self)
         return _conv(
             self._axes, input, w, bias, own["stride"], own["padding"], own["dilation"], own["groups"],
             own["padding_mode"], own["algo"], own["workspace_limit"], tail,

@@ -572,3 +572,11 @@ def _locate(module: Module, error: BaseException) -> None:
         if found is inner and path:
             error.args = (f"in {path} ({type(inner).__name__}): {text}",)
             return
+
+
+def weight_and_bias(layer: Any) -> tuple[Any, Any]:
+    """The two of a layer that has both or None, found sooner than by way of ``__getattr__``."""
+    weights = layer.__dict__["_parameters"]
+    if "weight" in weights and "bias" in weights:
+        return weights["weight"], weights["bias"]
+    return layer.weight, layer.bias  # somebody's plain attributes

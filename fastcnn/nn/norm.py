@@ -10,7 +10,7 @@ from fastcnn._loader import _core
 from fastcnn.autograd import Tensor
 from fastcnn.functional.norm import _normalized_shape
 from fastcnn.nn.conv import new_parameter
-from fastcnn.nn.module import Module
+from fastcnn.nn.module import Module, weight_and_bias
 from fastcnn.placement import default_device
 from fastcnn.tensor import full
 
@@ -97,11 +97,7 @@ class _BatchNorm(_Norm):
     ) -> Tensor:
         self._check(input)
         momentum, training = self.momentum, self.training
-        weights = self.__dict__["_parameters"]
-        if "weight" in weights and "bias" in weights:  # __getattr__ takes much longer to find them there
-            weight, bias = weights["weight"], weights["bias"]
-        else:  # somebody's plain attributes
-            weight, bias = self.weight, self.bias
+        weight, bias = weight_and_bias(self)
         mean = self.running_mean
         seen = self.num_batches_tracked if training else None
         if momentum is None:
