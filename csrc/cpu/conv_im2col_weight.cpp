@@ -28,6 +28,7 @@ constexpr int64_t kSplitPixels = 256;  // at least, so that partial sums are sma
 constexpr int64_t kWideSplitPixels = 1024;  // the same where sums are wide
 constexpr int64_t kFewSplitPixels = 640;    // but are too few for two threads
 constexpr int64_t kFewChunks = 2;
+constexpr int64_t kWholePixels = 12;  // chunks of a pixel, at most, where all of it is fetched early
 constexpr int64_t kWantedTasks = 16;
 constexpr int64_t kVector = 16;     // lanes of the widest ISA
 constexpr int64_t kNarrowRun = 96;  // floats of a filter row, at most, where patches are read in place
@@ -203,9 +204,13 @@ void run_task(const Side& row_side, const Side& column_side, const ConvProblem& 
     }
     Ahead ahead;
     const int64_t next = pixel + cut.block_pixels, coming = std::min(cut.block_pixels, cut.pixels - next);
-    if (column_side.plain == columns)
-      ahead.add(column_gather.source + next * column_side.plain, coming * columns);
-    if (row_side.plain == rows) ahead.add(row_gather.source + next * row_side.plain, coming * rows);
+    // Whole pixels, though this task wants a part of them: what is fetched has to be one stretch.
+    const auto add = [&](const Side& side, const float* source, int64_t wanted) {
+      if (side.plain >= 0 && side.plain <= kWholePixels * wanted)
+        ahead.add(source + next * side.plain, coming * side.plain);
+    };
+    add(column_side, column_gather.source, columns);
+    add(row_side, row_gather.source, rows);
     const float* b = b_block;
     if (b_plain)
       b = column_gather.source + pixel * column_side.plain + j;

@@ -11,7 +11,7 @@ namespace {
 
 constexpr int64_t kBlockRows = 192;
 constexpr int64_t kSmallBlockRows = 48;  // where there are few rows, for the sake of more tasks
-constexpr int64_t kRowMultiple = 12;     // of a tile's rows
+constexpr int64_t kRowMultiple = 6;      // of a tile's rows
 constexpr int64_t kBlockDepth = 256;     // 192 x 256 floats of patches stay in L2 beside a panel of 256 x 64
 constexpr int64_t kMaxPanelWidth = 64;   // of every ISA
 constexpr int64_t kPartColumns = 256;    // of one task: to gather again for the next 256 costs under 3 %
@@ -19,6 +19,7 @@ constexpr int64_t kLongLine = 12, kFewColumns = 32;
 constexpr int64_t kCachedFilter = 256 << 10;  // floats
 constexpr int64_t kDotLanes = 16;             // of the widest ISA
 constexpr int64_t kFewTasks = 16;             // with fewer, parts are half as wide
+constexpr int64_t kTaskMultiple = 4;          // so that two or four threads get as many each
 
 int64_t div_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
@@ -40,32 +41,37 @@ bool patches_are_pixels(const Gather& g) {
 struct Cut {
   PatchLines lines;
   bool narrow;
-  int64_t block_rows, blocks, part_columns, parts;
+  int64_t rows, blocks, part_columns, parts;
   explicit Cut(const PatchGemm& p)
       : lines(p.gather, p.rows,
-              div_up(kFewTasks, std::max<int64_t>(1, p.groups * div_up(p.columns, kPartColumns)))) {
+              div_up(kFewTasks, std::max<int64_t>(1, p.groups * div_up(p.columns, kPartColumns)))),
+        rows(p.rows) {
     narrow = lines.usable && few_columns(p);
     // Short lines fill wide tiles badly, and filters that leave the L2 cache want many rows at a time.
     const bool long_lines = lines.width >= kLongLine || p.columns <= kFewColumns;
     const bool cached = p.depth * std::min(p.columns, kPartColumns) <= kCachedFilter;
     // Strided pixels are copied once each, which costs less than to pass over panels of several steps' depth for each line.
     const bool deep_pixels = p.gather.axis[1].taps * p.gather.axis[2].taps == 1 && p.depth > kBlockDepth;
-    if (patches_are_pixels(p.gather) || !long_lines || !cached || deep_pixels) lines.usable = narrow;
+    if (patches_are_pixels(p.gather) || !long_lines || !cached || deep_pixels || p.depth == 0)
+      lines.usable = narrow;
     if (lines.usable) {
       part_columns = kPartColumns;
       parts = div_up(p.columns, part_columns);
-      block_rows = lines.block_lines * lines.width;
       blocks = lines.images * lines.blocks;
       return;
     }
     const int64_t least = std::min<int64_t>(4, div_up(p.rows, kSmallBlockRows));
-    blocks = std::max({int64_t{1}, div_up(p.rows, kBlockRows), least});
-    // Equal blocks, in whole tiles.
-    block_rows = std::min(kBlockRows, div_up(div_up(p.rows, blocks), kRowMultiple) * kRowMultiple);
-    blocks = p.rows > 0 ? div_up(p.rows, block_rows) : 0;
+    blocks = std::max(div_up(p.rows, kBlockRows), least);
     const bool few = p.groups * blocks * div_up(p.columns, kPartColumns) < kFewTasks;
     part_columns = few ? kPartColumns / 2 : kPartColumns;
     parts = div_up(p.columns, part_columns);
+    // All of a size: nine would leave two threads five and four.
+    if (p.rows >= kSmallBlockRows * blocks)
+      while (p.groups * parts * blocks % kTaskMultiple) ++blocks;
+  }
+  /// Where lines are not usable: whole tiles, dealt out evenly. Short last blocks would leave their thread idle.
+  int64_t first_row(int64_t block) const {
+    return std::min(rows, div_up(rows, kRowMultiple) * block / blocks * kRowMultiple);
   }
 };
 
@@ -297,10 +303,8 @@ void patch_gemm_task(const PatchGemm& p, int64_t task, float* scratch) {
   const int64_t nr = isa.gemm.nr;
   const int64_t part = task % cut.parts, block = task / cut.parts % cut.blocks,
                 group = task / cut.parts / cut.blocks;
-  const int64_t row = block * cut.block_rows, rows = std::min(cut.block_rows, p.rows - row);
   const int64_t first = part * cut.part_columns, columns = std::min(cut.part_columns, p.columns - first);
 
-  if (p.depth == 0 && !p.finishes()) return clear(p, row, rows, group * p.columns + first, columns);
   Gather gather = p.gather;
   gather.source += group * p.source_group;
   if (gather.scale) gather.scale += group * gather.channels, gather.shift += group * gather.channels;
@@ -309,6 +313,8 @@ void patch_gemm_task(const PatchGemm& p, int64_t task, float* scratch) {
   if (cut.lines.usable)
     return line_task(p, gather, cut.lines, cut.narrow, block, group * p.columns + first, columns, filter,
                      scratch);
+  const int64_t row = cut.first_row(block), rows = cut.first_row(block + 1) - row;
+  if (p.depth == 0 && !p.finishes()) return clear(p, row, rows, group * p.columns + first, columns);
   const int64_t plain = gather_plain_stride(gather, p.rows);
   const int64_t flat = p.out.channel == 1 ? flat_stride(p.out.batch, p.out.axis, p.gather.axis, p.rows) : -1;
   const int64_t step = depth_step(p.depth), channel = group * p.columns + first;
