@@ -60,13 +60,13 @@ struct Cut {
       blocks = lines.images * lines.blocks;
       return;
     }
-    const int64_t least = std::min<int64_t>(4, div_up(p.rows, kSmallBlockRows));
+    const int64_t least = std::min<int64_t>(4, (p.rows + 16) / kSmallBlockRows);
     blocks = std::max(div_up(p.rows, kBlockRows), least);
     const bool few = p.groups * blocks * div_up(p.columns, kPartColumns) < kFewTasks;
     part_columns = few ? kPartColumns / 2 : kPartColumns;
     parts = div_up(p.columns, part_columns);
     // All of a size: nine would leave two threads five and four.
-    if (p.rows >= kSmallBlockRows * blocks)
+    if (p.rows >= 2 * kSmallBlockRows * blocks)
       while (p.groups * parts * blocks % kTaskMultiple) ++blocks;
   }
   /// Where lines are not usable: whole tiles, dealt out evenly. Short last blocks would leave their thread idle.
@@ -301,8 +301,12 @@ void patch_gemm_task(const PatchGemm& p, int64_t task, float* scratch) {
   const Kernels& isa = kernels();
   const Cut cut(p);
   const int64_t nr = isa.gemm.nr;
-  const int64_t part = task % cut.parts, block = task / cut.parts % cut.blocks,
-                group = task / cut.parts / cut.blocks;
+  const int64_t group = task / (cut.parts * cut.blocks);
+  task %= cut.parts * cut.blocks;
+  // Where filters are more than patches, a thread's tasks are the panels that it has packed, which are in its own caches.
+  const bool by_parts = p.columns > p.rows;
+  const int64_t part = by_parts ? task / cut.blocks : task % cut.parts,
+                block = by_parts ? task % cut.blocks : task / cut.parts;
   const int64_t first = part * cut.part_columns, columns = std::min(cut.part_columns, p.columns - first);
 
   Gather gather = p.gather;
