@@ -303,8 +303,8 @@ void patch_gemm_task(const PatchGemm& p, int64_t task, float* scratch) {
   const int64_t nr = isa.gemm.nr;
   const int64_t group = task / (cut.parts * cut.blocks);
   task %= cut.parts * cut.blocks;
-  // Where filters are more than patches, a thread's tasks are the panels that it has packed, which are in its own caches.
-  const bool by_parts = p.columns > p.rows;
+  // Where filters are about as many as patches or more, a thread's tasks are the panels that it has packed, which are in its own caches.
+  const bool by_parts = 2 * p.columns > p.rows;
   const int64_t part = by_parts ? task / cut.blocks : task % cut.parts,
                 block = by_parts ? task % cut.blocks : task / cut.parts;
   const int64_t first = part * cut.part_columns, columns = std::min(cut.part_columns, p.columns - first);
