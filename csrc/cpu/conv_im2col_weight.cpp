@@ -18,18 +18,16 @@
 namespace fastcnn::cpu {
 namespace {
 
-constexpr int64_t kBlockPixels = 96;  // depth of one product: a panel of 96 x 64 floats stays in half of L1
+constexpr int64_t kBlockPixels = 112;  // depth of one product: a panel of 112 x 64 floats is half of L1
 constexpr int64_t kChunkRows = 192;
 constexpr int64_t kTileRows = 6;  // of the widest ISA's full tile
 constexpr int64_t kChunkColumns = 512;
 // Matrices are read in place where their rows are short: long strides fall on few sets of the L1 cache.
 constexpr int64_t kInPlaceRows = 32, kInPlaceColumns = 96;
 constexpr int64_t kSplitPixels = 256;  // at least, so that partial sums are small beside what they add up
-constexpr int64_t kWideSplitPixels = 1024;  // the same where sums are wide
-constexpr int64_t kFewSplitPixels = 640;    // but are too few for two threads
-constexpr int64_t kFewChunks = 2;
-constexpr int64_t kWholePixels = 12;  // chunks of a pixel, at most, where all of it is fetched early
-constexpr int64_t kWantedTasks = 16;
+constexpr int64_t kWholePixels = 12;   // chunks of a pixel, at most, where all of it is fetched early
+constexpr int64_t kLongSum = 1024;     // pixels: shorter ones are not split
+constexpr int64_t kWantedTasks = 16, kLeastTasks = 8;
 constexpr int64_t kVector = 16;     // lanes of the widest ISA
 constexpr int64_t kNarrowRun = 96;  // floats of a filter row, at most, where patches are read in place
 constexpr int64_t kStageFloats = 32 << 10;  // of dy in one product of those
@@ -85,20 +83,18 @@ struct Cut {
     column_chunks = div_up(columns, kChunkColumns);
     pixels = p.N * p.out_pixels();
     // Too few tasks: long sums are split, which copies nothing twice; short ones get narrower chunks.
-    const int64_t most = std::max<int64_t>(1, pixels / kWideSplitPixels);
-    if (p.G * row_chunks * column_chunks * most < kWantedTasks) {
-      row_chunks = std::max(row_chunks, rows / 96);
-      // Few tasks, all of a size: an odd number would leave two threads 3 and 2, say.
-      if (row_chunks > 1) row_chunks += p.G * row_chunks * column_chunks % 2;
-    }
+    const int64_t most = pixels < kLongSum ? 1 : pixels / kSplitPixels;
+    if (p.G * row_chunks * column_chunks * most < kLeastTasks) row_chunks = std::max(row_chunks, rows / 96);
+    // All of a size: an odd number would leave two threads 3 and 2, say.
+    if (row_chunks > 1 && most == 1)
+      while (p.G * row_chunks * column_chunks % (row_chunks < 4 ? 2 : 4)) ++row_chunks;
     row_chunks = std::min(row_chunks, div_up(rows, kTileRows));
     chunk_rows = row_chunks ? div_up(div_up(rows, kTileRows), row_chunks) * kTileRows : 0;
     chunk_columns =
         round_up(div_up(std::max<int64_t>(columns, 1), std::max<int64_t>(column_chunks, 1)), kVector);
     column_chunks = div_up(columns, chunk_columns);
     const int64_t chunks = std::max<int64_t>(1, p.G * row_chunks * column_chunks);
-    const int64_t least = chunks < kFewChunks ? kFewSplitPixels : kWideSplitPixels;
-    splits = std::max<int64_t>(1, std::min(div_up(kWantedTasks, chunks), pixels / least));
+    splits = std::max<int64_t>(1, std::min(div_up(kLeastTasks, chunks), most));
     if (splits > 1 && chunks % 2 == 1) splits -= splits % 2;
     blocks = round_up(div_up(pixels, kBlockPixels), splits);
     block_pixels = div_up(pixels, std::max<int64_t>(blocks, 1));  // equal blocks
