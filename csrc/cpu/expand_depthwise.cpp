@@ -14,7 +14,7 @@ namespace {
 
 constexpr int64_t kPanel = 64;             // channels: of every ISA's widest tile a multiple
 constexpr int64_t kBandFloats = 64 << 10;  // of the wide tensor: with the rows of x, half of a small L2
-constexpr int64_t kEnoughTasks = 6;
+constexpr int64_t kEnoughTasks = 12;
 constexpr int64_t kStripRows = 8;    // at least: the rows around a strip are computed for two
 constexpr int64_t kBlockRows = 192;  // of a product
 constexpr int64_t kMostDepth = 512;

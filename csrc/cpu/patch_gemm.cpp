@@ -62,8 +62,9 @@ struct Cut {
     }
     const int64_t least = std::min<int64_t>(4, (p.rows + 16) / kSmallBlockRows);
     blocks = std::max(div_up(p.rows, kBlockRows), least);
-    const bool few = p.groups * blocks * div_up(p.columns, kPartColumns) < kFewTasks;
-    part_columns = few ? kPartColumns / 2 : kPartColumns;
+    const auto tasks = [&](int64_t columns) { return p.groups * blocks * div_up(p.columns, columns); };
+    part_columns = tasks(kPartColumns) < kFewTasks ? kPartColumns / 2 : kPartColumns;
+    if (tasks(part_columns) < kTaskMultiple) part_columns = kMaxPanelWidth;
     parts = div_up(p.columns, part_columns);
     // All of a size: nine would leave two threads five and four.
     if (p.rows >= 2 * kSmallBlockRows * blocks)
