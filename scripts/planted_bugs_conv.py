@@ -262,6 +262,11 @@ CONV_BUGS: tuple[Bug, ...] = (
         "y with a bias and a scale of the filters", "tests/test_conv_norm.py",
     ),
     bug(
+        "Winograd: the first block's tiles for both", "csrc/cpu/conv_winograd_product.cpp",
+        "if (own && loaded[slot] != b + 1) {", "if (own && !loaded[slot]) {",
+        "outputs of the other half of the batch, on two threads and more", "tests/test_conv_winograd.py",
+    ),
+    bug(
         "Winograd dw: splits follow the threads", "csrc/cpu/conv_winograd_weight.cpp",
         "splits = splits > 1 ? splits / 2 * 2 : 1;", "splits = splits > 1 ? std::min<int64_t>(threads, splits) : 1;",
         "bits of dw depend on the number of threads", "tests/test_conv_winograd.py",

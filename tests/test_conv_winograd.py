@@ -184,6 +184,10 @@ def test_weight_error_grows_slowly_with_the_batch(stride: int) -> None:
         conv("s2 own V", 40, 5, 6, (28, 21), 3, stride=2, padding=1),
         conv("s2 one block", 1, 200, 300, (7, 10), 3, stride=2, padding=1),
         conv("s2 several spans", 9, 100, 70, (56, 56), 3, stride=2, padding=1),
+        conv("two blocks", 7, 40, 208, (16, 15), 3, padding=1),  # on several threads; one on one
+        conv("two blocks of dx", 7, 208, 40, (14, 15), 3, padding=1),
+        conv("s2 two blocks", 7, 40, 208, (31, 28), 3, stride=2, padding=1),
+        conv("s2 two blocks, V of all", 7, 250, 200, (30, 31), 3, stride=2, padding=1),
     ],
     ids=lambda c: c.name,
 )

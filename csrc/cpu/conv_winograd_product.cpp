@@ -4,7 +4,7 @@
 // A block of tiles is transformed (V), multiplied position by position with a part of the transformed filters (U) into
 // M, and M is transformed to outputs while it is in L2. Where there are many blocks a task is a block; V is a thread's
 // own and stays in its cache. Where there are few, V of all blocks is computed first and a task is a block and a part;
-// of a single small block each thread transforms all tiles for itself, which is faster than to have them from the cache
+// of one or two small blocks each thread transforms the tiles for itself, which is faster than to have them from the cache
 // of another core.
 #include <algorithm>
 #include <cmath>
@@ -20,6 +20,9 @@ namespace fastcnn::cpu {
 namespace {
 
 constexpr int64_t kManyBlocks = 16;
+// Where parts are few and tiles many, several threads have two blocks: a thread transforms the tiles of its own, and twice as
+// many tasks end closer together. No sum depends on that.
+constexpr int64_t kFewParts = 8, kManyTiles = 96;
 constexpr int64_t kDepth = 512;                   // of one product: 512 x 64 floats of U in L2
 constexpr int64_t kVector = 16;                   // the widest vector
 constexpr int64_t kSetSkew = 16;                  // keeps positions off one another's cache sets
@@ -32,14 +35,17 @@ struct Product {
   WinogradGrid grid;
   WinogradFilters filters;
   int64_t block_tiles, blocks;
-  bool shared;     ///< V of all blocks at once
-  bool by_chunks;  ///< one block, and much U: each part of it is used once, and made on the way
+  bool shared;  ///< V of all blocks at once
+  bool
+      by_chunks;  ///< one or two blocks, and much U: each part of it is used once for each, and made on the way
   int64_t v_row, v_position, v_block, m_position;
 
-  Product(const ConvProblem& p, Pass pass)
+  Product(const ConvProblem& p, Pass pass, int threads)
       : grid(conv_winograd_grid(p, pass)),
         filters(pass == Pass::forward ? p.C : p.K, pass == Pass::forward ? p.K : p.C, grid) {
-    blocks = filters.used_once ? 1 : std::max<int64_t>(1, div_up(grid.tiles(), filters.block_tiles));
+    blocks = std::max<int64_t>(1, div_up(grid.tiles(), filters.block_tiles));
+    if (filters.used_once)
+      blocks = threads > 1 && filters.parts < kFewParts && grid.tiles() >= kManyTiles ? 2 : 1;
     block_tiles = div_up(grid.tiles(), blocks);
     blocks = grid.tiles() ? div_up(grid.tiles(), block_tiles) : 0;
     shared = blocks < kManyBlocks;
@@ -51,7 +57,7 @@ struct Product {
   }
   /// Threads that have work beside one another where it is most.
   int workers(int threads) const {
-    return by_chunks ? int(std::min<int64_t>(threads, filters.parts)) : threads;
+    return by_chunks ? int(std::min<int64_t>(threads, blocks * filters.parts)) : threads;
   }
   /// Whether each thread has V of all tiles for itself.
   bool own(int threads) const { return !shared || (by_chunks && workers(threads) * v_block <= kOwnFloats); }
@@ -241,7 +247,7 @@ void execute(const Run& run, const Space& space, int threads) {
     return;
   }
   const bool own = p.own(threads);
-  bool loaded[kMaxThreads] = {};  // by slot: each thread's own V
+  int64_t loaded[kMaxThreads] = {};  // by slot: which block's V a thread has for its own, counted from 1
   if (!own) {
     const int64_t groups = div_up(p.block_tiles, kLoadTiles);
     parallel_for(
@@ -257,14 +263,15 @@ void execute(const Run& run, const Space& space, int threads) {
   parallel_for(
       p.blocks * p.filters.parts,
       [&](int64_t task, int slot) {
-        const int64_t b = task % p.blocks, part = task / p.blocks;
+        const int64_t b = p.by_chunks ? task / p.filters.parts : task % p.blocks,
+                      part = p.by_chunks ? task % p.filters.parts : task / p.blocks;
         const WinogradBlock block = block_of(b);
         float *m = scratch(slot), *chunk = m + space.m_floats + space.v_floats,
               *stage = chunk + space.chunk_floats;
         float* v = own ? m + space.m_floats : space.v + b * p.v_block;
-        if (own && !loaded[slot]) {
+        if (own && loaded[slot] != b + 1) {
           load(run, block, 0, block.count(), v, stage);
-          loaded[slot] = true;
+          loaded[slot] = b + 1;
         }
         if (p.by_chunks) {
           for (int64_t row = 0; row < p.filters.rows; row += p.filters.chunk_rows) {
@@ -285,7 +292,7 @@ void execute(const Run& run, const Space& space, int threads) {
 
 ConvFilters conv_winograd_filters(const ConvProblem& p, Pass pass) {
   if (pass != Pass::forward) return {};
-  const Product product(p, pass);
+  const Product product(p, pass, 1);
   if (product.by_chunks)
     return {};  // to make them anew is faster than to read four times as many from memory
   FloatArena arena(nullptr);
@@ -295,12 +302,12 @@ ConvFilters conv_winograd_filters(const ConvProblem& p, Pass pass) {
 }
 
 size_t conv_winograd_product_bytes(const ConvProblem& p, Pass pass, int threads) {
-  return Space(p, pass, Product(p, pass), threads, nullptr, nullptr).bytes;
+  return Space(p, pass, Product(p, pass, threads), threads, nullptr, nullptr).bytes;
 }
 
 void conv_winograd_forward(const ConvArgs& args) {
   const ConvProblem& p = *args.problem;
-  const Product product(p, Pass::forward);
+  const Product product(p, Pass::forward, args.threads);
   const Space space(p, Pass::forward, product, args.threads, args.filters, args.workspace);
   if (product.blocks == 0) return;
   std::fill_n(space.zeros, p.C, 0.0f);
@@ -324,7 +331,7 @@ void conv_winograd_forward(const ConvArgs& args) {
 
 void conv_winograd_backward_input(const ConvArgs& args) {
   const ConvProblem& p = *args.problem;
-  const Product product(p, Pass::backward_input);
+  const Product product(p, Pass::backward_input, args.threads);
   const Space space(p, Pass::backward_input, product, args.threads, nullptr, args.workspace);
   if (product.blocks == 0) return;
   const WinogradForm form = product.filters.form;
