@@ -233,6 +233,37 @@ def bench_ladder() -> str:
     return table(["rung", "what is new", "ms", "GFLOP/s", "step", "in all"], lines, left=2) + about
 
 
+def bench_isa() -> str:
+    """The same layers with vectors half as long, and what share of its own peak each instruction set reaches."""
+    from fastcnn.bench.stats import geometric_mean
+
+    wide, about = bench_source("bench_isa_avx512.json")
+    half = {(r["name"], r["job"]["pass"]): r for r in bench_source("bench_isa_avx2.json")[0]}
+    pairs: dict[str, list[tuple[Any, Any]]] = {}
+    for row in wide:
+        partner = half[row["name"], row["job"]["pass"]]
+        pairs.setdefault(row["algos"]["auto"].split()[0], []).append((row, partner))
+
+    def seconds(row: Any) -> float:
+        return float(row["ours"]["auto"]["median"])
+
+    def share(rows: list[Any]) -> str:
+        return f"{geometric_mean([r['flops'] / seconds(r) / r['peak_flops'] for r in rows]):.0%}"
+
+    lines = [
+        [
+            f"`{algo}`",
+            str(len(found)),
+            *(share([pair[i] for pair in found]) for i in (0, 1)),
+            f"{geometric_mean([b['peak_flops'] / a['peak_flops'] for a, b in found]):.2f}",
+            f"{geometric_mean([seconds(a) / seconds(b) for a, b in found]):.2f}",
+        ]
+        for algo, found in pairs.items()
+    ]
+    head = ["algorithm", "layers and passes", "avx512: of its peak", "avx2: of its peak", "peak, avx2 / avx512"]
+    return table([*head, "speed, avx2 / avx512"], lines) + about
+
+
 def fusion_designs() -> str:
     """The block in three designs: what moves, what is kept, how long a step takes."""
     found = result("fusion.json")
@@ -306,6 +337,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "bench_model": bench_model,
     "bench_ops": bench_ops,
     "bench_ladder": bench_ladder,
+    "bench_isa": bench_isa,
     "fusion_designs": fusion_designs,
     "fusion_parts": fusion_parts,
     "fusion_networks": fusion_networks,
