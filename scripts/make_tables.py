@@ -260,7 +260,13 @@ def bench_isa() -> str:
         ]
         for algo, found in pairs.items()
     ]
-    head = ["algorithm", "layers and passes", "avx512: of its peak", "avx2: of its peak", "peak, avx2 / avx512"]
+    head = [
+        "algorithm",
+        "layers and passes",
+        "avx512: of its peak",
+        "avx2: of its peak",
+        "peak, avx2 / avx512",
+    ]
     return table([*head, "speed, avx2 / avx512"], lines) + about
 
 
