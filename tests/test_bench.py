@@ -213,11 +213,20 @@ def test_a_turn_ends_when_the_threads_of_that_side_sleep():
     process = subprocess.Popen([sys.executable, "-c", spin], stdin=-1, stdout=-1, text=True)
     side = race.Side.__new__(race.Side)
     side.name, side.process = "spinning", process
-    start = time.monotonic()
-    assert side.time("x", 1) == 1
-    assert time.monotonic() - start > 0.15
-    assert not race.computes(process.pid)
-    side.close()
+    with side:
+        start = time.monotonic()
+        assert side.time("x", 1) == 1
+        assert time.monotonic() - start > 0.15
+        assert not race.computes(process.pid)
+
+
+def test_threads_that_all_wait_for_a_moment_do_not_end_a_turn(monkeypatch: pytest.MonkeyPatch):
+    looks = [True, False, True, False, False, True, False, False, False]
+    monkeypatch.setattr(race, "computes", lambda pid: looks.pop(0))
+    side = race.Side.__new__(race.Side)
+    side.process = type("Process", (), {"pid": 1})()
+    monkeypatch.setattr(side, "ask", lambda command, **request: {"seconds": 1.0}, raising=False)
+    assert side.time("x", 1) == 1 and not looks
 
 
 @pytest.mark.skipif(not HAS_TORCH, reason="torch is not installed")

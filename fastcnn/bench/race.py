@@ -19,6 +19,7 @@ from fastcnn.bench import stats
 
 RIVALS = ("torch", "torch-tuned", "torch-bf16", "onnxruntime")
 _SETTLE_SECONDS = 0.5  # at most
+_QUIET_LOOKS = 3  # one after the other: threads that hand a lock to each other all wait for a moment
 _TUNED = {  # what a careful user of torch sets: no page faults after the first step, huge pages
     "THP_MEM_ALLOC_ENABLE": "1",
     "GLIBC_TUNABLES": "glibc.malloc.mmap_threshold=4294967296:glibc.malloc.trim_threshold=4294967296"
@@ -70,8 +71,9 @@ class Side:
     def time(self, variant: str, calls: int) -> float:
         """Seconds that so many calls take; returns when the process is idle again."""
         seconds: float = self.ask("time", variant=variant, calls=calls)["seconds"]
-        end = time.monotonic() + _SETTLE_SECONDS
-        while computes(self.process.pid) and time.monotonic() < end:
+        end, quiet = time.monotonic() + _SETTLE_SECONDS, 0
+        while quiet < _QUIET_LOOKS and time.monotonic() < end:
+            quiet = 0 if computes(self.process.pid) else quiet + 1
             time.sleep(0.0005)
         return seconds
 
