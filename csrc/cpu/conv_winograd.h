@@ -17,8 +17,9 @@ struct WinogradFilters {
   int points_h, points_w;
   int64_t part_columns, parts;  ///< a function of the problem only
   int64_t block_tiles;          ///< in a block at most, where tiles make several
-  bool used_once;  ///< all tiles make one block: each part is read once, and not stored unless it is small
-  int64_t chunks;  ///< tasks of packing a part
+  bool
+      used_once;  ///< tiles make one block, or two on several threads: parts are not stored unless they are small
+  int64_t chunks;      ///< tasks of packing a part
   int64_t chunk_rows;  ///< input channels at a time, where they are not stored
   int64_t
       sum_rows;  ///< so many of each term of a product after one another, whatever the chunks; 0: one term

@@ -35,9 +35,8 @@ struct Product {
   WinogradGrid grid;
   WinogradFilters filters;
   int64_t block_tiles, blocks;
-  bool shared;  ///< V of all blocks at once
-  bool
-      by_chunks;  ///< one or two blocks, and much U: each part of it is used once for each, and made on the way
+  bool shared;     ///< V of all blocks at once
+  bool by_chunks;  ///< one or two blocks, and much U: each part of it is made on the way, for each block
   int64_t v_row, v_position, v_block, m_position;
 
   Product(const ConvProblem& p, Pass pass, int threads)
@@ -59,7 +58,7 @@ struct Product {
   int workers(int threads) const {
     return by_chunks ? int(std::min<int64_t>(threads, blocks * filters.parts)) : threads;
   }
-  /// Whether each thread has V of all tiles for itself.
+  /// Whether each thread has V of its block for itself.
   bool own(int threads) const { return !shared || (by_chunks && workers(threads) * v_block <= kOwnFloats); }
   int64_t block_count(int64_t block) const {
     return std::min(block_tiles, grid.tiles() - block * block_tiles);

@@ -59,7 +59,7 @@ struct Pixels {
   }
 };
 
-/// Runs the tasks from the last to the first. The smallest and the largest number of rows that one writes.
+/// Runs the tasks from the last to the first: every output once, rows dealt out evenly, sums as in float64.
 void check(int64_t rows, int64_t depth, int64_t columns) {
   Pixels pixels(rows, depth, columns);
   const PatchGemm g = pixels.product();
